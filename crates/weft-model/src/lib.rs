@@ -1,0 +1,49 @@
+//! The mesh model and its meaning: services, workloads, identities, routes, policies, and their pure evaluators.
+//!
+//! Everything that Weft decides about a request is a pure function in this crate, beside the type it reads, so that the
+//! proxy, `weft why`, `weft explain`, the compiler and the tests all run the same code.
+//!
+//! This crate does no I/O, reads no clock, draws no randomness (callers hand in a roll), and knows nothing of YAML,
+//! protobuf, Kubernetes, tokio or hyper. The JSON form of its types is the body of a resource on the wire, in the
+//! last-good file and in the REST API.
+
+mod ids;
+mod origin;
+mod text_match;
+
+pub mod limits;
+
+mod service;
+mod workload;
+
+mod http_route;
+mod retry;
+mod tcp_route;
+
+mod cluster;
+
+mod authorization;
+mod peer_authentication;
+
+mod gateway;
+mod view;
+
+pub use authorization::*;
+pub use cluster::*;
+pub use gateway::*;
+pub use http_route::*;
+pub(crate) use ids::ids_error;
+pub use ids::*;
+pub use origin::*;
+pub use peer_authentication::*;
+pub use retry::*;
+pub use service::*;
+pub use tcp_route::*;
+pub use text_match::*;
+pub use view::*;
+pub use workload::*;
+
+/// Serde helpers for compact JSON: a field with its default value is left out.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}

@@ -1,0 +1,10 @@
+//! Bounds on what a configuration may ask for. Each has a name, a unit and a reason.
+
+/// Longest regular expression accepted from a user, in bytes of pattern text.
+pub const REGEX_PATTERN_BYTES_MAX: usize = 4096;
+/// Largest compiled regular expression, in bytes; beyond it the pattern is refused rather than slow.
+pub const REGEX_COMPILED_BYTES_MAX: usize = 1 << 20;
+/// Longest SPIFFE ID in bytes (SPIFFE-ID §2.3).
+pub const SPIFFE_ID_BYTES_MAX: usize = 2048;
+/// Longest DNS name in bytes (RFC 1035 §2.3.4).
+pub const HOSTNAME_BYTES_MAX: usize = 253;

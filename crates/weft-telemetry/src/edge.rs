@@ -1,0 +1,184 @@
+//! Edges: who called whom, how often, how well, how fast, how safely. Made from records, merged by addition.
+
+use crate::{Party, Reporter, RequestRecord};
+use serde::{Deserialize, Serialize};
+
+/// Upper bounds of the latency buckets, in microseconds; the last bucket is open. Istio's milliseconds, with finer steps below 10 ms.
+pub const LATENCY_BOUNDS_US: [u64; 22] = [
+    250,
+    500,
+    1_000,
+    2_000,
+    3_000,
+    5_000,
+    7_500,
+    10_000,
+    15_000,
+    25_000,
+    50_000,
+    75_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    30_000_000,
+    60_000_000,
+    300_000_000,
+];
+
+/// Counts of latencies per bucket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Latency {
+    /// One count per bound, and one for what is above all.
+    pub counts: Vec<u64>,
+    /// Sum, in microseconds.
+    pub sum_us: u64,
+}
+
+impl Default for Latency {
+    fn default() -> Self {
+        Self { counts: vec![0; LATENCY_BOUNDS_US.len() + 1], sum_us: 0 }
+    }
+}
+
+impl Latency {
+    /// Adds one observation.
+    pub fn observe(&mut self, us: u64) {
+        let bucket = LATENCY_BOUNDS_US.partition_point(|bound| *bound < us);
+        if let Some(count) = self.counts.get_mut(bucket) {
+            *count += 1;
+        }
+        self.sum_us = self.sum_us.saturating_add(us);
+    }
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(&other.counts).for_each(|(a, b)| *a += b);
+        self.sum_us = self.sum_us.saturating_add(other.sum_us);
+    }
+    /// Number of observations.
+    pub fn count(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+    /// The `q` quantile (0–1) in microseconds, linear within its bucket; `None` without observations.
+    pub fn quantile_us(&self, q: f64) -> Option<u64> {
+        let total = self.count();
+        let rank = (q.clamp(0.0, 1.0) * total as f64).ceil().max(1.0) as u64;
+        let mut before = 0;
+        for (i, count) in self.counts.iter().enumerate() {
+            if before + count >= rank && *count > 0 {
+                let low = if i == 0 { 0 } else { LATENCY_BOUNDS_US[i - 1] };
+                let high = LATENCY_BOUNDS_US.get(i).copied().unwrap_or(low * 2);
+                return Some(low + (high - low) * (rank - before) / count);
+            }
+            before += count;
+        }
+        None
+    }
+}
+
+/// Identifies an edge.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EdgeKey {
+    /// Side that counted. The two sides of one edge are kept apart and never added.
+    pub reporter: Reporter,
+    /// Caller.
+    pub source: Party,
+    /// Callee: its version tells the subset.
+    pub destination: Party,
+    /// Host that was called.
+    pub destination_service: String,
+    /// `http`, `grpc` or `tcp`.
+    pub protocol: String,
+}
+
+/// What happened on an edge in a span of time.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EdgeCounts {
+    /// Requests (TCP: connections).
+    pub requests: u64,
+    /// Of these, failed.
+    pub failures: u64,
+    /// Of these, refused by policy (401, 403).
+    pub denied: u64,
+    /// Of these, over mutual TLS.
+    pub mtls: u64,
+    /// Bytes towards the callee.
+    pub bytes_received: u64,
+    /// Bytes towards the caller.
+    pub bytes_sent: u64,
+    /// Latencies.
+    pub latency: Latency,
+}
+
+impl EdgeCounts {
+    /// Adds one record.
+    pub fn observe(&mut self, record: &RequestRecord) {
+        self.requests += 1;
+        self.failures += u64::from(record.is_failure());
+        self.denied += u64::from(matches!(record.status, 401 | 403));
+        self.mtls += u64::from(record.tls.is_some());
+        self.bytes_received += record.bytes_received;
+        self.bytes_sent += record.bytes_sent;
+        self.latency.observe(record.duration_us);
+    }
+    /// Adds all of `other`.
+    pub fn merge(&mut self, other: &Self) {
+        self.requests += other.requests;
+        self.failures += other.failures;
+        self.denied += other.denied;
+        self.mtls += other.mtls;
+        self.bytes_received += other.bytes_received;
+        self.bytes_sent += other.bytes_sent;
+        self.latency.merge(&other.latency);
+    }
+}
+
+impl EdgeKey {
+    /// The edge that a record belongs to.
+    pub fn of(record: &RequestRecord) -> Self {
+        let protocol = match (record.grpc, record.protocol.as_str()) {
+            (true, _) => "grpc",
+            (false, "tcp") => "tcp",
+            _ => "http",
+        };
+        Self {
+            reporter: record.reporter,
+            source: record.source.clone(),
+            destination: record.destination.clone(),
+            destination_service: record.destination_service.clone(),
+            protocol: protocol.into(),
+        }
+    }
+}
+
+/// What a proxy sends to the control plane about once a second. JSON on the wire.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Report {
+    /// Counts since the last report.
+    pub edges: Vec<(EdgeKey, EdgeCounts)>,
+    /// Records worth keeping: every failure and denial, and a sample of the rest, bounded per second.
+    pub records: Vec<RequestRecord>,
+    /// Records left out because of the bound.
+    pub records_dropped: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_fall_into_their_bucket() {
+        let mut latency = Latency::default();
+        (0..99).for_each(|_| latency.observe(900));
+        latency.observe(40_000);
+        assert!((500..=1_000).contains(&latency.quantile_us(0.5).expect("has data")));
+        assert!((25_000..=50_000).contains(&latency.quantile_us(1.0).expect("has data")));
+        assert_eq!(Latency::default().quantile_us(0.5), None);
+    }
+}

@@ -1,0 +1,191 @@
+//! The record of one request or connection, made by the proxy in one place and read by access log, metrics, edges and `weft why`.
+
+use crate::ResponseFlag;
+use serde::{Deserialize, Serialize};
+use weft_model::Origin;
+
+/// Which side of the hop wrote the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reporter {
+    /// The caller's proxy (also a gateway).
+    Source,
+    /// The callee's proxy.
+    Destination,
+}
+
+/// One end of a hop, as far as it is known. Empty texts mean unknown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct Party {
+    /// Workload name, e.g. `reviews-v2`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub workload: String,
+    /// Namespace.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub namespace: String,
+    /// Canonical service, e.g. `reviews`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub service: String,
+    /// Canonical revision, e.g. `v2`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub version: String,
+    /// Proven identity, `spiffe://…`.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub principal: String,
+}
+
+/// The decision of an authorization policy about the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PolicyDecision {
+    /// `namespace/name` of the policy.
+    pub policy: String,
+    /// Let through?
+    pub allowed: bool,
+    /// The rule that matched, or the policy whose rules did not.
+    pub origin: Origin,
+    /// In words: `DENY rule matched`, `no ALLOW rule matched`, `plain text to a STRICT port`.
+    pub reason: String,
+}
+
+/// One attempt at an upstream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// Endpoint address.
+    pub endpoint: String,
+    /// Workload behind it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub workload: String,
+    /// `200`, `connect refused`, `reset before headers`, `per-try time-out`, `TLS: …`.
+    pub outcome: String,
+    /// Time it took, in microseconds.
+    pub duration_us: u64,
+}
+
+/// A timer that ended the request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Timer {
+    /// `route timeout`, `per-try timeout`, `connect timeout`, `fault delay`.
+    pub name: String,
+    /// Its length, in milliseconds.
+    pub limit_ms: u64,
+    /// Who set it.
+    pub origin: Origin,
+}
+
+/// TLS of the hop as this side saw it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TlsRecord {
+    /// e.g. `TLSv1_3`.
+    pub version: String,
+    /// Key exchange group, e.g. `X25519MLKEM768`.
+    pub group: String,
+    /// Identity of the peer's certificate.
+    pub peer: String,
+    /// End of the peer's certificate, seconds since 1970.
+    pub peer_not_after_unix_s: i64,
+}
+
+/// Everything about one request (or one TCP connection, with `protocol` `tcp` and no status).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RequestRecord {
+    /// `x-request-id`: the same on every hop.
+    pub id: String,
+    /// W3C trace id, 32 hex digits.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub trace_id: String,
+    /// Span id of this hop, 16 hex digits.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub span_id: String,
+    /// Parent span.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub parent_span_id: String,
+    /// Id of the workload whose proxy wrote it.
+    pub proxy: String,
+    /// Side.
+    pub reporter: Reporter,
+    /// Start, milliseconds since 1970.
+    pub start_unix_ms: u64,
+    /// Length, in microseconds.
+    pub duration_us: u64,
+    /// `HTTP/1.1`, `HTTP/2`, `tcp`.
+    pub protocol: String,
+    /// True when the request is gRPC.
+    #[serde(default)]
+    pub grpc: bool,
+    /// Method.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub method: String,
+    /// Path with query, as it came in.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub path: String,
+    /// Authority.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub authority: String,
+    /// `user-agent`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub user_agent: String,
+    /// Status sent downstream; 0 for TCP, or when the caller left first.
+    pub status: u16,
+    /// gRPC status.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc_status: Option<u8>,
+    /// Flags.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub flags: Vec<ResponseFlag>,
+    /// Envoy's `response_code_details`: `via_upstream`, `route_not_found`, `rbac_access_denied_matched_policy[..]`, …
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub details: String,
+    /// Bytes of the request's body.
+    pub bytes_received: u64,
+    /// Bytes of the response's body.
+    pub bytes_sent: u64,
+    /// Caller.
+    pub source: Party,
+    /// Callee.
+    pub destination: Party,
+    /// Host of the service that was called, fully qualified.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub destination_service: String,
+    /// TLS of the mesh hop; `None`: plain text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsRecord>,
+    /// Name of the route.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub route: String,
+    /// Where the route was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub route_origin: Option<Origin>,
+    /// Authorization.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy: Option<PolicyDecision>,
+    /// Cluster.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub cluster: String,
+    /// Attempts, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
+    /// Timer that ended it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timer: Option<Timer>,
+    /// Address of the downstream peer.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub downstream: String,
+    /// SNI.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sni: String,
+}
+
+impl RequestRecord {
+    /// Did it fail, as health is counted: 5xx, a gRPC status of a server's fault, or no answer because of us or the upstream?
+    pub fn is_failure(&self) -> bool {
+        let left = self.flags.contains(&ResponseFlag::DownstreamClosed);
+        let grpc = self.grpc_status.is_some_and(|code| matches!(code, 2 | 4 | 8 | 12 | 13 | 14 | 15));
+        self.status >= 500 || grpc || (self.status == 0 && !self.flags.is_empty() && !left)
+    }
+}
