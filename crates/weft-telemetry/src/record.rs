@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use weft_model::Origin;
 
 /// Which side of the hop wrote the record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Reporter {
     /// The caller's proxy (also a gateway).
+    #[default]
     Source,
     /// The callee's proxy.
     Destination,
@@ -91,7 +92,7 @@ pub struct TlsRecord {
 }
 
 /// Everything about one request (or one TCP connection, with `protocol` `tcp` and no status).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct RequestRecord {
     /// `x-request-id`: the same on every hop.
@@ -130,6 +131,9 @@ pub struct RequestRecord {
     /// `user-agent`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub user_agent: String,
+    /// `x-forwarded-for` as it came in.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub forwarded_for: String,
     /// Status sent downstream; 0 for TCP, or when the caller left first.
     pub status: u16,
     /// gRPC status.
@@ -173,6 +177,10 @@ pub struct RequestRecord {
     /// Timer that ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timer: Option<Timer>,
+    /// What caused a failure beyond route, policy and timer: the DestinationRule whose limit was reached or that ejected an
+    /// endpoint, the route with a planted fault, the PeerAuthentication that asked for TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<Origin>,
     /// Address of the downstream peer.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub downstream: String,
