@@ -139,19 +139,22 @@ impl EdgeCounts {
 }
 
 impl EdgeKey {
+    /// Does `record` belong to this edge?
+    pub(crate) fn is_of(&self, record: &RequestRecord) -> bool {
+        self.reporter == record.reporter
+            && self.destination_service == record.destination_service
+            && self.protocol == record.kind().name()
+            && self.source == record.source
+            && self.destination == record.destination
+    }
     /// The edge that a record belongs to.
     pub fn of(record: &RequestRecord) -> Self {
-        let protocol = match (record.grpc, record.protocol.as_str()) {
-            (true, _) => "grpc",
-            (false, "tcp") => "tcp",
-            _ => "http",
-        };
         Self {
             reporter: record.reporter,
             source: record.source.clone(),
             destination: record.destination.clone(),
             destination_service: record.destination_service.clone(),
-            protocol: protocol.into(),
+            protocol: record.kind().name().into(),
         }
     }
 }

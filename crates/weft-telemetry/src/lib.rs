@@ -7,6 +7,21 @@ mod edge;
 mod flags;
 mod record;
 
+mod access_log;
+mod metrics;
+mod otlp;
+mod prometheus;
+mod registry;
+mod reporter;
+mod trace;
+
+pub use access_log::*;
 pub use edge::*;
 pub use flags::*;
+pub use metrics::*;
+pub use otlp::*;
+pub use prometheus::*;
 pub use record::*;
+pub use registry::*;
+pub use reporter::*;
+pub use trace::*;

@@ -189,7 +189,37 @@ pub struct RequestRecord {
     pub sni: String,
 }
 
+/// What a record counts as in metrics and edges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ProtocolKind {
+    /// HTTP of any version that is not gRPC.
+    Http,
+    /// gRPC.
+    Grpc,
+    /// Opaque TCP.
+    Tcp,
+}
+
+impl ProtocolKind {
+    /// `http`, `grpc` or `tcp`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Grpc => "grpc",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
 impl RequestRecord {
+    /// What it counts as.
+    pub fn kind(&self) -> ProtocolKind {
+        match (self.grpc, self.protocol.as_str()) {
+            (true, _) => ProtocolKind::Grpc,
+            (false, "tcp") => ProtocolKind::Tcp,
+            _ => ProtocolKind::Http,
+        }
+    }
     /// Did it fail, as health is counted: 5xx, a gRPC status of a server's fault, or no answer because of us or the upstream?
     pub fn is_failure(&self) -> bool {
         let left = self.flags.contains(&ResponseFlag::DownstreamClosed);
