@@ -1,0 +1,19 @@
+//! Istio's resources, as their users write them.
+
+mod authorization;
+mod destination_rule;
+mod gateway;
+mod peer_authentication;
+mod service_entry;
+mod shared;
+mod virtual_service;
+mod workload_entry;
+
+pub use authorization::*;
+pub use destination_rule::*;
+pub use gateway::*;
+pub use peer_authentication::*;
+pub use service_entry::*;
+pub use shared::*;
+pub use virtual_service::*;
+pub use workload_entry::*;

@@ -1,0 +1,5 @@
+//! Weft's own resources.
+
+mod workload;
+
+pub use workload::*;
