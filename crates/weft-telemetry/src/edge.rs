@@ -1,6 +1,6 @@
 //! Edges: who called whom, how often, how well, how fast, how safely. Made from records, merged by addition.
 
-use crate::{Party, Reporter, RequestRecord};
+use crate::{Party, Reporter, RequestRecord, ResponseFlag};
 use serde::{Deserialize, Serialize};
 
 /// Upper bounds of the latency buckets, in microseconds; the last bucket is open. Istio's milliseconds, with finer steps below 10 ms.
@@ -107,6 +107,12 @@ pub struct EdgeCounts {
     pub denied: u64,
     /// Of these, over mutual TLS.
     pub mtls: u64,
+    /// Source side only: of the requests, those that never reached the callee's proxy, which therefore cannot have counted them.
+    #[serde(default)]
+    pub unreached: u64,
+    /// Source side only: of the failures, those that the callee's proxy cannot have counted as failures (also time-outs).
+    #[serde(default)]
+    pub unseen_failures: u64,
     /// Bytes towards the callee.
     pub bytes_received: u64,
     /// Bytes towards the caller.
@@ -122,6 +128,11 @@ impl EdgeCounts {
         self.failures += u64::from(record.is_failure());
         self.denied += u64::from(matches!(record.status, 401 | 403));
         self.mtls += u64::from(record.tls.is_some());
+        let source = record.reporter == Reporter::Source;
+        let unreached = source && (record.is_failure() || record.flags.contains(&ResponseFlag::FaultAbort)) && never_arrived(record);
+        let timed_out = source && record.flags.contains(&ResponseFlag::UpstreamTimeout);
+        self.unreached += u64::from(unreached);
+        self.unseen_failures += u64::from(record.is_failure() && (unreached || timed_out));
         self.bytes_received += record.bytes_received;
         self.bytes_sent += record.bytes_sent;
         self.latency.observe(record.duration_us);
@@ -132,10 +143,22 @@ impl EdgeCounts {
         self.failures += other.failures;
         self.denied += other.denied;
         self.mtls += other.mtls;
+        self.unreached += other.unreached;
+        self.unseen_failures += other.unseen_failures;
         self.bytes_received += other.bytes_received;
         self.bytes_sent += other.bytes_sent;
         self.latency.merge(&other.latency);
     }
+}
+
+/// Did the caller's proxy answer by itself, so that the callee's never saw the request?
+fn never_arrived(record: &RequestRecord) -> bool {
+    use ResponseFlag as F;
+    let local = |flag: &F| {
+        let no_peer = matches!(flag, F::NoHealthyUpstream | F::UpstreamConnectionFailure | F::NoRoute | F::NoCluster | F::UpstreamTls);
+        no_peer || matches!(flag, F::UpstreamOverflow | F::FaultAbort)
+    };
+    record.flags.iter().any(local)
 }
 
 impl EdgeKey {
@@ -183,5 +206,20 @@ mod tests {
         assert!((500..=1_000).contains(&latency.quantile_us(0.5).expect("has data")));
         assert!((25_000..=50_000).contains(&latency.quantile_us(1.0).expect("has data")));
         assert_eq!(Latency::default().quantile_us(0.5), None);
+    }
+
+    #[test]
+    fn what_the_callee_cannot_have_counted_is_kept_apart() {
+        let count = |reporter, status, flags: &[ResponseFlag]| {
+            let mut counts = EdgeCounts::default();
+            counts.observe(&RequestRecord { reporter, status, flags: flags.to_vec(), ..RequestRecord::default() });
+            (counts.failures, counts.unreached, counts.unseen_failures)
+        };
+        assert_eq!(count(Reporter::Source, 503, &[ResponseFlag::UpstreamConnectionFailure]), (1, 1, 1));
+        assert_eq!(count(Reporter::Source, 504, &[ResponseFlag::UpstreamTimeout]), (1, 0, 1));
+        assert_eq!(count(Reporter::Source, 418, &[ResponseFlag::FaultAbort]), (0, 1, 0));
+        assert_eq!(count(Reporter::Source, 503, &[]), (1, 0, 0), "the callee's own 503");
+        assert_eq!(count(Reporter::Source, 200, &[ResponseFlag::UpstreamConnectionFailure]), (0, 0, 0), "a retry helped");
+        assert_eq!(count(Reporter::Destination, 503, &[ResponseFlag::UpstreamConnectionFailure]), (1, 0, 0));
     }
 }

@@ -15,6 +15,9 @@ mod registry;
 mod reporter;
 mod trace;
 
+pub mod details;
+mod why;
+
 pub use access_log::*;
 pub use edge::*;
 pub use flags::*;
@@ -25,3 +28,4 @@ pub use record::*;
 pub use registry::*;
 pub use reporter::*;
 pub use trace::*;
+pub use why::*;

@@ -207,19 +207,13 @@ impl MetricsReader {
 }
 
 /// The metrics of one worker.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Metrics {
     hasher: RandomState,
     /// Series by hash of their key; more than one only after a collision.
     index: HashMap<u64, Vec<Arc<Series>>, RandomState>,
     count: usize,
     shared: Arc<Shared>,
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self { hasher: RandomState::default(), index: HashMap::default(), count: 0, shared: Arc::default() }
-    }
 }
 
 impl Metrics {

@@ -145,7 +145,7 @@ mod tests {
         check(&text);
         let line = |start: &str, with: &[&str]| {
             let found = text.lines().find(|l| l.starts_with(start) && with.iter().all(|w| l.contains(w)));
-            found.unwrap_or_else(|| panic!("no {start} {with:?} in {text}")).rsplit(' ').next().map(str::to_owned).expect("value")
+            found.unwrap_or_else(|| unreachable!("no {start} {with:?} in {text}")).rsplit(' ').next().map(str::to_owned).expect("value")
         };
         assert_eq!(line("istio_requests_total", &["response_code=\"200\"", "response_flags=\"-\""]), "2");
         assert_eq!(line("istio_requests_total", &["response_code=\"404\"", "response_flags=\"NR\""]), "1");

@@ -95,7 +95,7 @@ impl EdgeAggregator {
             self.dropped += u64::from(!room);
             return room;
         }
-        let room = self.successes.len() < self.limits.successes_max / 2 || record.start_unix_ms % 64 == 0;
+        let room = self.successes.len() < self.limits.successes_max / 2 || record.start_unix_ms.is_multiple_of(64);
         self.dropped += u64::from(!room);
         room && self.limits.successes_max > 0
     }
