@@ -155,6 +155,36 @@ pub enum Root {
     Host(String),
 }
 
+/// What became of a root.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum RootState {
+    /// It is this host of the mesh, whose values are in the view. For `Root::Own` the host is empty.
+    Resolved(String),
+    /// The mesh knows no such host.
+    Unknown,
+}
+
+impl fmt::Display for Root {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own => f.write_str("own"),
+            Self::Host(host) => write!(f, "host/{host}"),
+        }
+    }
+}
+
+impl FromStr for Root {
+    type Err = crate::NameError;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('/') {
+            None if text == "own" => Ok(Self::Own),
+            Some(("host", host)) if !host.is_empty() && host.len() <= crate::limits::HOSTNAME_BYTES_MAX => Ok(Self::Host(host.into())),
+            _ => Err(crate::ids_error(format!("{text:?} is not a root: own or host/<name>"))),
+        }
+    }
+}
+
 /// A projected view: values by name, each with its version. Values are shared between proxies.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct View {
@@ -199,5 +229,9 @@ mod tests {
             assert_eq!(text.parse::<ResourceName>().expect(text).to_string(), text);
         }
         assert!("cluster/x".parse::<ResourceName>().is_err());
+        for text in ["own", "host/reviews", "host/240.240.0.1"] {
+            assert_eq!(text.parse::<Root>().expect(text).to_string(), text);
+        }
+        assert!("host/".parse::<Root>().is_err());
     }
 }
