@@ -1,0 +1,50 @@
+//! Every bound on what the network can make this proxy do. Each has a name, a unit and a reason.
+
+use std::time::Duration;
+
+/// Longest request head (line and headers) in bytes; beyond it 431. Envoy allows 60 KiB.
+pub const HEADER_BYTES_MAX: usize = 64 * 1024;
+/// Most headers in one request; beyond it 431.
+pub const HEADERS_MAX: usize = 100;
+/// Longest time for a request's head to come in once its connection waits for it; then 408 or close (slow loris).
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time for a connection's first bytes: server-first protocols send none, and are passed on as TCP after it.
+pub const SNIFF_TIMEOUT: Duration = Duration::from_millis(500);
+/// Longest time for a TLS handshake.
+pub const TLS_TIMEOUT: Duration = Duration::from_secs(10);
+/// Connections served at once by one worker; beyond it new ones are closed at once.
+pub const CONNECTIONS_MAX: usize = 10_000;
+/// HTTP/2 streams that a peer may have open on one connection.
+pub const H2_STREAMS_MAX: u32 = 256;
+/// Bytes that may be in flight on one HTTP/2 stream.
+pub const H2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
+/// Bytes that may be in flight on one HTTP/2 connection.
+pub const H2_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// Streams that a peer may reset before the connection is closed (rapid reset, CVE-2023-44487).
+pub const H2_RESET_STREAMS_MAX: usize = 64;
+/// Requests in flight on one upstream HTTP/2 connection before another is opened.
+pub const H2_UPSTREAM_STREAMS_MAX: usize = 100;
+/// Idle HTTP/1 connections kept per endpoint and worker.
+pub const IDLE_CONNECTIONS_MAX: usize = 256;
+/// Longest time that an upstream connection stays idle where nothing else is configured.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Longest time to connect where nothing else is configured (Envoy's and Istio's default).
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// A request body up to this size can be sent again; a larger one makes the request final, in bytes.
+pub const REPLAY_BYTES_MAX: usize = 64 * 1024;
+/// Questions to the control plane that may wait at once.
+pub const NEEDS_QUEUED_MAX: usize = 1024;
+/// Longest wait for the answer to a cold miss.
+pub const NEED_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long "the mesh does not know it" is believed.
+pub const UNKNOWN_KEPT: Duration = Duration::from_secs(2);
+/// Names remembered as unknown, per worker.
+pub const UNKNOWN_MAX: usize = 4096;
+/// Longest time that a drain waits for requests in flight.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest name accepted in a `Host`, in bytes.
+pub const AUTHORITY_BYTES_MAX: usize = 512;
+/// How often a worker hands its telemetry over.
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Reports waiting for the control client; beyond it they are dropped and counted.
+pub const REPORTS_QUEUED_MAX: usize = 64;
