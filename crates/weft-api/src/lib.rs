@@ -10,6 +10,7 @@ pub mod limits;
 
 #[macro_use]
 mod read;
+mod kinds;
 mod node;
 mod parse;
 mod yaml;
@@ -22,4 +23,4 @@ pub mod weft;
 pub use diag::{Diagnostic, Severity};
 pub use document::{Document, ObjectMeta, Parsed, Resource};
 pub use parse::{parse, parse_at, parse_bytes};
-pub use read::Spanned;
+pub use read::{Spanned, parse_duration};

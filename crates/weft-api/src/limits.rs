@@ -14,3 +14,5 @@ pub const NESTING_LEVELS_MAX: usize = 64;
 pub const DOCUMENT_DIAGNOSTICS_MAX: usize = 100;
 /// Longest piece of user text quoted in a message, in characters.
 pub const QUOTE_CHARS_MAX: usize = 60;
+/// Most documents (and most findings) of one text.
+pub const DOCUMENTS_MAX: usize = 100_000;

@@ -82,4 +82,12 @@ impl Node {
             _ => 1,
         }
     }
+    /// How many levels this has: 1 for a scalar.
+    pub(crate) fn depth(&self) -> usize {
+        match &self.value {
+            Value::List(items) => 1 + items.iter().map(Self::depth).max().unwrap_or(0),
+            Value::Object(fields) => 1 + fields.iter().map(|f| f.node.depth()).max().unwrap_or(0),
+            _ => 1,
+        }
+    }
 }

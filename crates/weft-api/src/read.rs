@@ -4,6 +4,7 @@
 //! (later) its JSON schema all come from that one text. Every problem of an object is reported, not only the first.
 
 use crate::diag::{self, Diagnostic};
+use crate::limits::DOCUMENT_DIAGNOSTICS_MAX;
 use crate::node::{Field, Node, Value};
 use std::{collections::BTreeMap, fmt, ops::Deref, time::Duration};
 use weft_model::Origin;
@@ -62,12 +63,26 @@ impl fmt::Display for Path<'_> {
 /// Collects what is wrong while one document is read.
 pub(crate) struct Reader {
     origin: Origin,
-    pub(crate) diagnostics: Vec<Diagnostic>,
+    diagnostics: Vec<Diagnostic>,
+    failed: bool,
+    unlisted: usize,
 }
 
 impl Reader {
     pub(crate) fn new(origin: Origin) -> Self {
-        Self { origin, diagnostics: Vec::new() }
+        Self { origin, diagnostics: Vec::new(), failed: false, unlisted: 0 }
+    }
+    /// Was there an error?
+    pub(crate) fn failed(&self) -> bool {
+        self.failed
+    }
+    /// All that was found, in the order of the lines.
+    pub(crate) fn finish(mut self) -> Vec<Diagnostic> {
+        self.diagnostics.sort_by_key(|d| d.origin.line);
+        if self.unlisted > 0 {
+            self.diagnostics.push(diag::more_findings(self.origin, self.unlisted));
+        }
+        self.diagnostics
     }
     /// The provenance of a value at `line` and `at`.
     pub(crate) fn place(&self, line: u32, at: &Path<'_>) -> Origin {
@@ -75,7 +90,11 @@ impl Reader {
     }
     /// Notes a diagnostic.
     pub(crate) fn report(&mut self, diagnostic: Diagnostic) {
-        self.diagnostics.push(diagnostic);
+        self.failed |= diagnostic.is_error();
+        match self.diagnostics.len() < DOCUMENT_DIAGNOSTICS_MAX {
+            true => self.diagnostics.push(diagnostic),
+            false => self.unlisted += 1,
+        }
     }
     /// Notes that the node is not what it should be. Always `None`, so that a reader can end with it.
     pub(crate) fn wrong_type<T>(&mut self, node: &Node, at: &Path<'_>, expected: &str) -> Option<T> {
@@ -113,7 +132,9 @@ impl Reader {
                 self.report(diag::not_acted_on(place));
             } else if !known.open && !known.has(name) {
                 let place = self.place(field.line, &path);
-                self.report(diag::unknown_field(place, name, known.closest(name)));
+                // Looking for the name that was meant costs more than the rest; a list that is full needs none.
+                let meant = (self.unlisted == 0).then(|| known.closest(name)).flatten();
+                self.report(diag::unknown_field(place, name, meant));
             }
         }
     }
