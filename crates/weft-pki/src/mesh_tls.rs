@@ -201,7 +201,7 @@ impl ServerCertVerifier for ServerVerifier {
         let proved = self.shared.bundle.load().verify(end_entity, intermediates, PeerSide::Server, now)?;
         match proved == self.expected {
             true => Ok(ServerCertVerified::assertion()),
-            false => Err(PeerError::Unexpected { proved, expected: self.expected.clone() }.into()),
+            false => Err(PeerError::Unexpected { proved: proved.into(), expected: self.expected.clone().into() }.into()),
         }
     }
 

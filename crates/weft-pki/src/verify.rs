@@ -76,9 +76,9 @@ pub enum PeerError {
     #[error("peer proved {proved} but {expected} was expected")]
     Unexpected {
         /// Who it is.
-        proved: SpiffeId,
+        proved: Box<SpiffeId>,
         /// Who it should be.
-        expected: SpiffeId,
+        expected: Box<SpiffeId>,
     },
 }
 

@@ -1,1 +1,12 @@
-//! placeholder
+//! Bytes: listeners, original destination, protocol detection, TLS, forwarding, DNS messages, and the capture of a program's network.
+//!
+//! This crate knows nothing of routes and policies. Its callers get streams, proven [`weft_pki::Peer`]s and texts; no type of the
+//! TLS library leaves it. Whatever waits takes a deadline from its caller.
+
+pub mod listen;
+pub mod sniff;
+pub mod tls;
+
+pub mod forward;
+
+pub mod limits;

@@ -1,0 +1,15 @@
+//! Limits on what the network feeds to this crate.
+
+use std::time::Duration;
+
+/// Bytes that are looked at to recognise a protocol. A request line of an unknown method may be as long.
+pub const SNIFF_BYTES_MAX: usize = 8 * 1024;
+
+/// Connections that wait to be accepted, per listener.
+pub const LISTEN_BACKLOG: i32 = 1024;
+
+/// The longest pause of an accept loop that has run out of file descriptors.
+pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_millis(500);
+
+/// Bytes buffered per direction of a forwarded connection.
+pub const FORWARD_BUFFER_BYTES: usize = 16 * 1024;

@@ -1,0 +1,156 @@
+//! TLS over any stream: handshakes under a deadline, and who is at the other end.
+
+use std::{io, sync::Arc};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::{TlsAcceptor, TlsConnector};
+use weft_model::SpiffeId;
+use weft_pki::{Alpn, ClientAuth, MESH_SERVER_NAME, Peer, PeerError, SvidState, TlsInUse, public_tls};
+use weft_std::clock::Instant;
+
+/// An encrypted stream, of either side.
+pub use tokio_rustls::TlsStream;
+pub use weft_pki::public_tls::PublicTlsError;
+
+/// The server's side. Clones share one configuration, which follows certificate rotations by itself.
+#[derive(Clone)]
+pub struct ServerTls {
+    acceptor: TlsAcceptor,
+}
+
+/// The client's side, for one expected peer. Cheap to make per connection: configurations are kept per peer.
+#[derive(Clone)]
+pub struct ClientTls {
+    connector: TlsConnector,
+    name: rustls_pki_types::ServerName<'static>,
+}
+
+/// A stream after its handshake.
+#[derive(Debug)]
+pub struct Secured<S> {
+    /// The encrypted stream.
+    pub stream: TlsStream<S>,
+    /// Who proved its identity. `None` for ordinary TLS, and for a client that may come without certificate and did.
+    pub peer: Option<Peer>,
+    /// What was negotiated, with the application protocol.
+    pub tls: TlsInUse,
+}
+
+/// Why a handshake failed.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// The peer was too slow.
+    #[error("the TLS handshake did not end in time")]
+    Timeout,
+    /// This side refused the peer.
+    #[error("{0}")]
+    Refused(PeerError),
+    /// The peer refused this side.
+    #[error("{0}")]
+    RefusedByPeer(String),
+    /// Not TLS, or the two sides have nothing in common.
+    #[error("{0}")]
+    Protocol(String),
+    /// The connection broke, or the peer closed it without a word.
+    #[error("the connection broke in the TLS handshake: {0}")]
+    Io(io::Error),
+}
+
+impl ServerTls {
+    /// For mesh peers: mutual TLS 1.3 with the SVID of the moment.
+    pub fn mesh(state: &SvidState, alpn: &[Alpn], auth: ClientAuth) -> Self {
+        Self { acceptor: TlsAcceptor::from(state.server_config(alpn, auth)) }
+    }
+
+    /// For everybody, with a certificate in PEM: termination at a gateway.
+    ///
+    /// # Errors
+    /// When certificate or key cannot be used.
+    pub fn public(chain_pem: &str, key_pem: &str, alpn: &[Alpn]) -> Result<Self, PublicTlsError> {
+        Ok(Self { acceptor: TlsAcceptor::from(public_tls::server_config(chain_pem, key_pem, alpn)?) })
+    }
+
+    /// Serves the handshake of a fresh connection. Dropping the future closes it.
+    ///
+    /// # Errors
+    /// When the peer is too slow, is refused, or does not speak TLS.
+    pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, deadline: Instant) -> Result<Secured<S>, TlsError> {
+        let handshake = tokio::time::timeout_at(deadline, self.acceptor.accept(stream));
+        let stream = handshake.await.map_err(|_| TlsError::Timeout)?.map_err(TlsError::from_io)?;
+        Secured::of(stream.into())
+    }
+}
+
+impl ClientTls {
+    /// To a mesh peer that must prove to be `expected`. Without an SVID yet, this side shows no certificate.
+    pub fn mesh(state: &SvidState, expected: &SpiffeId, alpn: &[Alpn]) -> Self {
+        let name = MESH_SERVER_NAME.try_into().expect("a legal DNS name");
+        Self { connector: TlsConnector::from(state.client_config(expected, alpn)), name }
+    }
+
+    /// To a server with a public name, verified against `roots_pem` or the system's roots.
+    ///
+    /// # Errors
+    /// When `name` is no DNS name or address, or there are no roots.
+    pub fn public(name: &str, roots_pem: Option<&str>, alpn: &[Alpn]) -> Result<Self, PublicTlsError> {
+        let server =
+            name.to_owned().try_into().map_err(|_| PublicTlsError::Chain(format!("{name:?} is not a name that TLS can verify")))?;
+        Ok(Self { connector: TlsConnector::from(public_tls::client_config(roots_pem, alpn)?), name: server })
+    }
+
+    /// Makes the handshake on a fresh connection. Dropping the future closes it.
+    ///
+    /// In TLS 1.3 a server looks at the client's certificate after the client is done: a refusal then comes as an error of the
+    /// first read, which [`TlsError::from_io`] puts into words.
+    ///
+    /// # Errors
+    /// When the peer is too slow, is not whom it should be, or does not speak TLS.
+    pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, deadline: Instant) -> Result<Secured<S>, TlsError> {
+        let handshake = tokio::time::timeout_at(deadline, self.connector.connect(self.name.clone(), stream));
+        let stream = handshake.await.map_err(|_| TlsError::Timeout)?.map_err(TlsError::from_io)?;
+        Secured::of(stream.into())
+    }
+}
+
+impl<S> Secured<S> {
+    fn of(stream: TlsStream<S>) -> Result<Self, TlsError> {
+        let (_, state) = stream.get_ref();
+        let tls = TlsInUse::of(state);
+        // Only a mesh peer has a SPIFFE leaf; of a public server only the name was verified.
+        let peer = match Peer::of(state) {
+            Ok(peer) => peer,
+            Err(PeerError::NotOneUri(_) | PeerError::NotSpiffe(_)) => None,
+            Err(error) => return Err(TlsError::Refused(error)),
+        };
+        Ok(Self { stream, peer, tls })
+    }
+}
+
+impl TlsError {
+    /// Of an error of a handshake, or of a read or write on an encrypted stream.
+    pub fn from_io(error: io::Error) -> Self {
+        let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<tokio_rustls::rustls::Error>()) else {
+            return Self::Io(error);
+        };
+        let text = weft_pki::explain(tls);
+        match (weft_pki::peer_error(tls), tls) {
+            (Some(refusal), _) => Self::Refused(refusal.clone()),
+            (None, tokio_rustls::rustls::Error::AlertReceived(_)) => Self::RefusedByPeer(text),
+            (None, _) => Self::Protocol(text),
+        }
+    }
+}
+
+impl std::fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerTls").field("configuration", &Arc::as_ptr(self.acceptor.config())).finish()
+    }
+}
+
+impl std::fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ClientTls").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests;
