@@ -1,0 +1,118 @@
+//! The client of the REST API that every command uses.
+
+use crate::state::StateDir;
+use anyhow::{Context, Result, anyhow, bail};
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full};
+use hyper_util::rt::TokioIo;
+use serde::{Deserialize, de::DeserializeOwned};
+use std::{fmt, net::SocketAddr, time::Duration};
+
+/// How long one call may take.
+const CALL_S_MAX: u64 = 30;
+
+/// Where the API is and how to prove oneself.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    address: SocketAddr,
+    token: String,
+}
+
+/// An error as the API writes it: a code, what, where, and what to do.
+#[derive(Debug, Clone, Deserialize)]
+pub(crate) struct ApiError {
+    pub(crate) code: String,
+    pub(crate) message: String,
+    #[serde(default)]
+    pub(crate) object: Option<String>,
+    #[serde(default)]
+    pub(crate) line: Option<u32>,
+    #[serde(default)]
+    pub(crate) fix: Option<String>,
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "[{}] {}", self.code, self.message)?;
+        match (&self.object, self.line) {
+            (Some(object), Some(line)) => write!(f, "\n  at: {object}, line {line}")?,
+            (Some(object), None) => write!(f, "\n  at: {object}")?,
+            (None, _) => {}
+        }
+        self.fix.as_ref().map_or(Ok(()), |fix| write!(f, "\n  fix: {fix}"))
+    }
+}
+impl std::error::Error for ApiError {}
+
+impl Client {
+    /// From explicit address and token, else from the state folder of a running mesh.
+    pub(crate) fn connect(state: &StateDir, api: Option<SocketAddr>, token: Option<String>) -> Result<Self> {
+        let address = match api {
+            Some(address) => address,
+            None => state.running()?.api,
+        };
+        let token = match token {
+            Some(token) => token,
+            None => state.existing_token()?,
+        };
+        Ok(Self { address, token })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.call(Method::GET, path, Bytes::new()).await
+    }
+    pub(crate) async fn delete<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.call(Method::DELETE, path, Bytes::new()).await
+    }
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: impl Into<Bytes>) -> Result<T> {
+        self.call(Method::POST, path, body.into()).await
+    }
+    pub(crate) async fn put<T: DeserializeOwned>(&self, path: &str, body: impl Into<Bytes>) -> Result<T> {
+        self.call(Method::PUT, path, body.into()).await
+    }
+
+    async fn call<T: DeserializeOwned>(&self, method: Method, path: &str, body: Bytes) -> Result<T> {
+        let whole = tokio::time::timeout(Duration::from_secs(CALL_S_MAX), self.exchange(method, path, body));
+        let (status, body) = whole.await.map_err(|_| anyhow!("http://{}: no answer within {CALL_S_MAX} s", self.address))??;
+        if !status.is_success() {
+            return match serde_json::from_slice::<ApiError>(&body) {
+                Ok(error) => Err(error.into()),
+                Err(_) => bail!("http://{}/api/v1/{path} answered {status}", self.address),
+            };
+        }
+        let body = if body.is_empty() { Bytes::from_static(b"null") } else { body };
+        serde_json::from_slice(&body).with_context(|| format!("/api/v1/{path} answered in a form that this version does not know"))
+    }
+
+    async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<(http::StatusCode, Bytes)> {
+        let stream = tokio::net::TcpStream::connect(self.address)
+            .await
+            .with_context(|| format!("no mesh answers at http://{}\n  fix: start one with `weft up`", self.address))?;
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let driver = tokio::task::spawn_local(connection);
+        let is_json = body.first() == Some(&b'{');
+        let request = Request::builder()
+            .method(method)
+            .uri(format!("/api/v1/{path}"))
+            .header("host", self.address.to_string())
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("content-type", if is_json { "application/json" } else { "application/yaml" })
+            .body(Full::new(body))?;
+        let response = sender.send_request(request).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        driver.abort();
+        Ok((status, body))
+    }
+}
+
+/// Runs a command's future on a small runtime of its own.
+pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    tokio::task::LocalSet::new().block_on(&runtime, future)
+}
