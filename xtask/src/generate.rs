@@ -1,28 +1,39 @@
-//! `cargo xtask generate` (feature `generate`): makes `crates/weft-proto/src/generated.rs` from `proto/`.
-//!
-//! The result is checked in, so that a build needs neither `protoc` nor the generator's dependencies.
+//! `cargo xtask generate`: writes generated sources again. They are checked in, so that a build needs no generator.
 
-use anyhow::{Context, Result};
-use std::path::Path;
+use crate::{root, ui};
+use anyhow::{Context, Result, bail};
+use std::process::{Command, ExitCode};
 
-const FILES: [&str; 3] = ["weft/v1/discovery.proto", "weft/v1/identity.proto", "weft/v1/telemetry.proto"];
+/// Runs every generator that exists.
+pub(crate) fn generate() -> Result<ExitCode> {
+    protobuf()?;
+    let ui_folder = root().join("ui");
+    if ui_folder.join("package.json").exists() {
+        ui::dependencies(&ui_folder)?;
+        run(Command::new("npm").args(["run", "--if-present", "generate"]).current_dir(&ui_folder))?;
+    }
+    // The golden files and the schemas are written by the tests that check them.
+    run(Command::new("cargo").args(["test", "-q", "-p", "weft-test"]).env("UPDATE", "1").current_dir(root()))?;
+    Ok(ExitCode::SUCCESS)
+}
 
-/// Generates below `root`, the folder of the workspace.
-///
-/// # Errors
-/// When a `.proto` file does not parse, or a file cannot be written.
-pub fn generate(root: &Path) -> Result<()> {
-    let protos = root.join("proto");
-    let descriptors = protox::compile(FILES.map(|file| protos.join(file)), [&protos]).context("the .proto files do not parse")?;
-    let out = root.join("target").join("generated-proto");
-    std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
-    tonic_prost_build::configure()
-        .bytes(".weft.v1.Resource.body")
-        .build_transport(false)
-        .out_dir(&out)
-        .compile_fds(descriptors)
-        .context("cannot generate")?;
-    let (from, to) = (out.join("weft.v1.rs"), root.join("crates/weft-proto/src/generated.rs"));
-    std::fs::copy(&from, &to).with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))?;
+/// The generator's dependencies are many, so they are behind a feature of this crate.
+#[cfg(feature = "generate")]
+fn protobuf() -> Result<()> {
+    crate::proto::generate(&root())
+}
+
+#[cfg(not(feature = "generate"))]
+fn protobuf() -> Result<()> {
+    run(Command::new("cargo").args(["run", "-q", "-p", "xtask", "--features", "generate", "--", "generate"]).current_dir(root()))?;
+    // The inner run has done everything.
+    std::process::exit(0)
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let status = command.status().with_context(|| format!("cannot start {command:?}"))?;
+    if !status.success() {
+        bail!("{command:?} failed");
+    }
     Ok(())
 }

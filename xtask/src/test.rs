@@ -1,0 +1,107 @@
+//! `cargo xtask test`: everything that must hold, cheapest first, ending with a count.
+
+use crate::{
+    root,
+    steps::{self, Step},
+    tidy, tools, ui,
+};
+use anyhow::Result;
+use std::process::{Command, ExitCode};
+
+/// Runs all steps, or those that are named.
+pub(crate) fn test(args: &[String]) -> Result<ExitCode> {
+    let install = args.iter().any(|a| a == "--install");
+    let named: Vec<&str> = args.iter().map(String::as_str).filter(|a| !a.starts_with("--")).collect();
+    let wanted = |name: &str| named.is_empty() || named.contains(&name);
+    prepare(install)?;
+    let mut done: Vec<Step> = Vec::new();
+    if wanted("fmt") {
+        done.push(steps::run("fmt", cargo().args(["fmt", "--all", "--check"]))?);
+    }
+    if wanted("tidy") {
+        done.push(steps::check("tidy", &tidy::problems()?));
+    }
+    // The page first: the program's tests embed it.
+    if wanted("ui") || wanted("rust") {
+        ui::build()?;
+    }
+    if wanted("clippy") {
+        done.push(steps::run("clippy", cargo().args(["clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"]))?);
+    }
+    if wanted("rust") {
+        done.push(rust()?);
+    }
+    if wanted("ui") {
+        done.extend(page()?);
+    }
+    Ok(summary(&done))
+}
+
+/// Tells, or installs, what the tests need; without it they are skipped, and say so.
+fn prepare(install: bool) -> Result<()> {
+    let missing = tools::missing(&[&tools::CC, &tools::NODE, &tools::NPM, &tools::CHROMIUM, &tools::NFT, &tools::IP, &tools::CURL]);
+    if install {
+        return tools::install(&missing);
+    }
+    tools::tell(&missing);
+    Ok(())
+}
+
+fn cargo() -> Command {
+    let mut command = Command::new("cargo");
+    command.current_dir(root());
+    // The corpus of real files lies beside the clone where there is one.
+    let corpus = root().join("../shared/corpus");
+    if std::env::var_os("WEFT_CORPUS").is_none() && corpus.is_dir() {
+        command.env("WEFT_CORPUS", corpus);
+    }
+    command
+}
+
+/// cargo-nextest where it is installed: it runs the tests of all crates side by side and ends what hangs.
+fn rust() -> Result<Step> {
+    let nextest = Command::new("cargo").args(["nextest", "--version"]).output().is_ok_and(|o| o.status.success());
+    match nextest {
+        true => steps::run("rust", cargo().args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"])),
+        false => steps::run("rust", cargo().args(["test", "--workspace", "--lib", "--bins", "--tests", "--locked", "--no-fail-fast"])),
+    }
+}
+
+/// Type check and browser tests of the page.
+fn page() -> Result<Vec<Step>> {
+    let ui = root().join("ui");
+    let missing = tools::missing(&[&tools::NODE, &tools::NPM]);
+    if !ui.join("package.json").exists() || !missing.is_empty() {
+        eprintln!("── ui: SKIPPED, Node.js is missing");
+        return Ok(vec![]);
+    }
+    if !tools::CHROMIUM.present() {
+        eprintln!("── ui: the browser tests are SKIPPED, chromium is missing");
+        return Ok(vec![]);
+    }
+    ui::dependencies(&ui)?;
+    // The page is tested against the program itself, which the Rust tests have just built.
+    let build = steps::run("ui: program", cargo().args(["build", "--locked", "-p", "weft-mesh", "--bin", "weft"]))?;
+    let binary = target_dir()?.join("debug/weft");
+    let tests = steps::run("ui", Command::new("npm").args(["test"]).current_dir(&ui).env("WEFT_BIN", binary))?;
+    Ok(vec![build, tests])
+}
+
+fn target_dir() -> Result<std::path::PathBuf> {
+    let metadata = tidy::metadata()?;
+    Ok(metadata["target_directory"].as_str().unwrap_or("target").into())
+}
+
+fn summary(done: &[Step]) -> ExitCode {
+    println!();
+    for step in done {
+        let verdict = if step.ok { "ok" } else { "FAILED" };
+        println!("{:<12} {verdict:<7} {:>6.1} s", step.name, step.took.as_secs_f64());
+    }
+    let failed: u64 = done.iter().map(|s| s.counts.failed).sum();
+    println!("{} passed, {failed} failed", done.iter().map(|s| s.counts.passed).sum::<u64>());
+    match done.iter().all(|s| s.ok) {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    }
+}
