@@ -77,7 +77,13 @@ impl Diagnostic {
 /// `warning[WEFT-1203] VirtualService default/x (file.yaml:12): message; fix: …`.
 impl fmt::Display for Diagnostic {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}[{}] {}: {}", self.severity, self.code, self.origin, self.message)?;
+        let place = self.origin.to_string();
+        // A document that is not a resource has no name: then the place alone, without brackets.
+        let place = match self.origin.object().trim() {
+            "" => place.trim().trim_start_matches('(').trim_end_matches(')').to_owned(),
+            _ => place,
+        };
+        write!(f, "{}[{}] {place}: {}", self.severity, self.code, self.message)?;
         match &self.fix {
             Some(fix) => write!(f, "; fix: {fix}"),
             None => Ok(()),

@@ -91,6 +91,7 @@ pub struct ObjectMeta {
 /// A typed resource.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
+#[allow(clippy::large_enum_variant, reason = "a document is shared behind an Arc and its text is larger still")]
 pub enum Resource {
     /// Gateway API `GatewayClass`.
     GatewayClass(gateway_api::GatewayClass),

@@ -107,6 +107,18 @@ pub(crate) enum Found {
     Unknown(Option<String>),
 }
 
+impl Found {
+    /// The namespace of an object that names none; `None` when the kind is in no namespace.
+    pub(crate) fn default_namespace(&self) -> Option<&'static str> {
+        match self {
+            Self::Known(kind) => kind.namespaced.then_some("default"),
+            Self::Later => Some("default"),
+            // Whether these have a namespace is not known: what is written holds.
+            Self::WithoutEffect | Self::Unknown(_) => Some(""),
+        }
+    }
+}
+
 /// Looks a kind up.
 pub(crate) fn find(group: &str, kind: &str) -> Found {
     if let Some(known) = KINDS.iter().find(|k| k.group == group && k.kind == kind) {

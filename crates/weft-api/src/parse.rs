@@ -110,12 +110,24 @@ impl Session<'_> {
         if matches!(loaded.node.value, Value::Null) {
             return;
         }
-        let mut place = self.place(loaded.node.line);
-        (place.kind, place.name) = identity(&loaded.node);
-        for twice in &loaded.twice {
-            self.say(diag::field_twice(Origin { line: twice.line, ..place.clone() }, &twice.name, twice.first_line));
+        if !loaded.twice.is_empty() {
+            let place = self.identity(&loaded.node);
+            for twice in &loaded.twice {
+                self.say(diag::field_twice(Origin { line: twice.line, ..place.clone() }, &twice.name, twice.first_line));
+            }
         }
         self.resource(&loaded.node, source, !loaded.twice.is_empty());
+    }
+
+    /// The origin of an object, as far as it says who it is.
+    fn identity(&self, node: &Node) -> Origin {
+        let mut place = self.place(node.line);
+        place.kind = text(node, "kind");
+        let version = text(node, "apiVersion");
+        let group = version.split_once('/').map_or("", |(group, _)| group);
+        let namespace = kinds::find(group, &place.kind).default_namespace();
+        header(node, &mut place, namespace);
+        place
     }
 
     /// One object: a resource, or a `List` of them.
@@ -143,7 +155,8 @@ impl Session<'_> {
         match kinds::find(group, name) {
             Found::Known(known) => self.known(node, known, number, source, broken),
             found => {
-                let document = header(node, &mut place, true).map(|meta| self.make(meta, &place, Resource::Unknown, node, source));
+                let document = header(node, &mut place, found.default_namespace())
+                    .map(|meta| self.make(meta, &place, Resource::Unknown, node, source));
                 let at = Origin { line: kind.line, ..place };
                 self.say(match found {
                     Found::Later => diag::kind_not_acted_on(at),
@@ -173,9 +186,9 @@ impl Session<'_> {
     }
 
     /// A resource of a known kind.
-    fn known(&mut self, node: &Node, known: &Kind, version: &str, source: Source<'_>, broken: bool) {
+    fn known(&mut self, node: &Node, known: &'static Kind, version: &str, source: Source<'_>, broken: bool) {
         let mut place = Origin { kind: known.kind.into(), ..self.place(node.line) };
-        let meta = header(node, &mut place, known.namespaced);
+        let meta = header(node, &mut place, Found::Known(known).default_namespace());
         let mut reader = Reader::new(place.clone());
         if !known.versions.contains(&version) {
             let line = node.field("apiVersion").map_or(node.line, |n| n.line);
@@ -201,38 +214,36 @@ impl Session<'_> {
     }
 }
 
-/// Kind and name of an object, as far as they are there.
-fn identity(node: &Node) -> (String, String) {
-    let text = |node: Option<&Node>| node.and_then(Node::text).unwrap_or_default().to_owned();
-    (text(node.field("kind")), text(node.field("metadata").and_then(|m| m.field("name"))))
-}
-
 /// Kind and name of a text that is not YAML: so that the message can name the object that the user thinks of.
 fn guess_object(text: &str) -> (String, String) {
     let word = |prefix: &str| {
         let value = text.lines().find_map(|line| line.strip_prefix(prefix)).unwrap_or_default().trim();
         value.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '.')).take(253).collect::<String>()
     };
-    let kind = word("kind:");
-    match kind.is_empty() {
-        true => (kind, String::new()),
-        false => (kind, word("  name:")),
+    match (word("kind:"), word("  name:")) {
+        (kind, name) if kind.is_empty() || name.is_empty() => Default::default(),
+        found => found,
     }
 }
 
-/// The metadata of an object that has a name; completes `place` with namespace and name.
-fn header(node: &Node, place: &mut Origin, namespaced: bool) -> Option<ObjectMeta> {
-    let text = |node: &Node, name: &str| node.field(name).and_then(Node::text).unwrap_or_default().to_owned();
+/// The text of a field; empty when it has none.
+fn text(node: &Node, name: &str) -> String {
+    node.field(name).and_then(Node::text).unwrap_or_default().to_owned()
+}
+
+/// The metadata of an object that has a name; completes `place` with namespace and name. Without a namespace of its own the object
+/// is in `default_namespace`; `None` stands for kinds that are in no namespace.
+fn header(node: &Node, place: &mut Origin, default_namespace: Option<&str>) -> Option<ObjectMeta> {
     let map = |node: &Node, name: &str| -> BTreeMap<String, String> {
         let Some(Value::Object(fields)) = node.field(name).map(|n| &n.value) else { return BTreeMap::new() };
         fields.iter().filter_map(|f| Some((f.name.clone(), f.node.text()?.to_owned()))).collect()
     };
     let metadata = node.field("metadata")?;
     place.name = text(metadata, "name");
-    place.namespace = match (namespaced, text(metadata, "namespace")) {
-        (false, _) => String::new(),
-        (true, namespace) if namespace.is_empty() => "default".into(),
-        (true, namespace) => namespace,
+    place.namespace = match (default_namespace, text(metadata, "namespace")) {
+        (None, _) => String::new(),
+        (Some(default), namespace) if namespace.is_empty() => default.into(),
+        (Some(_), namespace) => namespace,
     };
     (!place.name.is_empty()).then(|| ObjectMeta {
         api_version: text(node, "apiVersion"),
@@ -248,6 +259,7 @@ fn header(node: &Node, place: &mut Origin, namespaced: bool) -> Option<ObjectMet
 
 object! {
     /// The metadata that a user may write; a server's own fields are inert.
+    #[allow(unreachable_pub, reason = "declared like the types of the API, used here only")]
     pub struct Metadata {
         /// Name.
         name: String = "name",
@@ -297,12 +309,7 @@ fn is_name(text: &str, bytes_max: usize, dots: bool) -> bool {
 
 /// Reports unknown fields beside `spec`.
 fn check_top(node: &Node, known: &Kind, reader: &mut Reader) {
-    let top = crate::read::Known {
-        fields: &["apiVersion", "kind", "metadata", "spec"],
-        later: &[],
-        inert: &["status"],
-        open: known.open,
-    };
+    let top = crate::read::Known { fields: &["apiVersion", "kind", "metadata", "spec"], later: &[], inert: &["status"], open: known.open };
     if let Value::Object(fields) = &node.value {
         reader.check_fields(fields, &Path::Root, &top);
     }

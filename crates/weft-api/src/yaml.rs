@@ -193,35 +193,13 @@ impl Builder {
         let (start, value) = match self.stack.pop() {
             Some(Frame::List { node, items }) => (node, Value::List(items)),
             Some(Frame::Object { node, mut fields, seen, merged, .. }) => {
-                self.merge(&mut fields, seen, merged, node.line)?;
+                merge(&mut fields, seen, merged, node.line)?;
                 (node, Value::Object(fields))
             }
             None => return Ok(()),
         };
         let node = Node { line: start.line, bytes: (start.byte, end), column: start.column, value };
         self.add(node, start.anchor, false)
-    }
-
-    /// Adds the fields of merged objects (`<<: *base`) that the object does not have itself.
-    fn merge(&mut self, fields: &mut Vec<Field>, mut seen: BTreeMap<String, u32>, merged: Vec<Node>, line: u32) -> Result<(), Problem> {
-        for base in merged {
-            let bases = match base.value {
-                Value::List(items) => items,
-                _ => vec![base],
-            };
-            for base in bases {
-                let Value::Object(inherited) = base.value else {
-                    return Err(Problem { line, what: ProblemKind::Syntax("`<<` takes an object, or a list of objects".into()) });
-                };
-                for field in inherited {
-                    if !seen.contains_key(&field.name) {
-                        seen.insert(field.name.clone(), field.line);
-                        fields.push(field);
-                    }
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Puts a copy of an anchored node.
@@ -275,6 +253,28 @@ impl Builder {
     }
 }
 
+/// Adds the fields of merged objects (`<<: *base`) that the object does not have itself.
+fn merge(fields: &mut Vec<Field>, mut seen: BTreeMap<String, u32>, merged: Vec<Node>, line: u32) -> Result<(), Problem> {
+    for base in merged {
+        let bases = match base.value {
+            Value::List(items) => items,
+            _ => vec![base],
+        };
+        for base in bases {
+            let Value::Object(inherited) = base.value else {
+                return Err(Problem { line, what: ProblemKind::Syntax("`<<` takes an object, or a list of objects".into()) });
+            };
+            for field in inherited {
+                if !seen.contains_key(&field.name) {
+                    seen.insert(field.name.clone(), field.line);
+                    fields.push(field);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
 /// The name of a field: any scalar, as it is written.
 fn key_text(node: Node, plain: bool) -> Result<(String, u32, bool), Problem> {
     let text = match node.value {
@@ -292,7 +292,8 @@ fn key_text(node: Node, plain: bool) -> Result<(String, u32, bool), Problem> {
 
 /// The value that a scalar stands for.
 fn scalar(text: String, style: ScalarStyle, tag: Option<&Tag>) -> Value {
-    let as_text = !matches!(style, ScalarStyle::Plain) || tag.is_some_and(|tag| tag.core_suffix() == Some("str") || tag.suffix().is_empty());
+    let as_text =
+        !matches!(style, ScalarStyle::Plain) || tag.is_some_and(|tag| tag.core_suffix() == Some("str") || tag.suffix().is_empty());
     if as_text {
         return Value::Text { text, plain: false };
     }
@@ -325,7 +326,8 @@ fn number(text: &str) -> Option<serde_json::Number> {
         let whole = format!("{}{digits}", if sign < 0 { "-" } else { "" });
         return whole.parse::<i64>().map(Into::into).or_else(|_| whole.parse::<u64>().map(Into::into)).ok().or_else(|| float(text));
     }
-    let starts = digits.starts_with(|c: char| c.is_ascii_digit()) || digits.strip_prefix('.').is_some_and(|d| d.starts_with(|c: char| c.is_ascii_digit()));
+    let starts = digits.starts_with(|c: char| c.is_ascii_digit())
+        || digits.strip_prefix('.').is_some_and(|d| d.starts_with(|c: char| c.is_ascii_digit()));
     (starts && all(digits, |b| b.is_ascii_digit() || matches!(b, b'.' | b'e' | b'E' | b'+' | b'-'))).then(|| float(text)).flatten()
 }
 

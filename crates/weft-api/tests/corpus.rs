@@ -2,8 +2,9 @@
 //!
 //! Set `WEFT_CORPUS` to the corpus; without it the test says loudly that it did nothing.
 
+use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
-use weft_api::{Resource, Severity, parse_bytes};
+use weft_api::{Resource, Severity, parse, parse_bytes};
 
 /// All YAML and JSON files below a folder, in order.
 fn files(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -73,4 +74,90 @@ fn legal_samples_get_no_false_findings() {
             assert!(parsed.documents.iter().all(|d| d.resource != Resource::Invalid), "{}", path.display());
         }
     }
+}
+
+/// An object with every field that a schema allows, each with a value of the right type. What the schema does not say of a text, its
+/// name does.
+fn sample(name: &str, schema: &Value) -> Value {
+    if let Some(first) = schema["enum"].get(0) {
+        return first.clone();
+    }
+    if schema["x-kubernetes-int-or-string"] == json!(true) {
+        return json!(80);
+    }
+    let text = match schema["pattern"].as_str() {
+        _ if name == "operator" => "In",
+        _ if name.ends_with("Subnets") || name.ends_with("Blocks") => "10.0.0.0/8",
+        _ if name == "idleTimeout" => "10s",
+        Some(pattern) if pattern.contains("(h|m|s|ms)") => "10s",
+        _ if schema["format"] == json!("duration") || schema["x-kubernetes-validations"].to_string().contains("duration") => "10s",
+        _ => "a",
+    };
+    match schema["type"].as_str() {
+        Some("object") => match (&schema["properties"], &schema["additionalProperties"]) {
+            (Value::Object(properties), _) => Value::Object(properties.iter().map(|(k, v)| (k.clone(), sample(k, v))).collect()),
+            (_, Value::Object(items)) => json!({"8080": sample(name, &Value::Object(items.clone()))}),
+            _ => json!({}),
+        },
+        Some("array") => json!([sample(name, &schema["items"])]),
+        Some("integer") => schema["minimum"].as_i64().map_or(json!(80), |n| json!(n.max(1))),
+        Some("number") => json!(1.5),
+        Some("boolean") => json!(true),
+        _ => json!(text),
+    }
+}
+
+/// The schemas of the kinds that Weft reads: `(apiVersion, kind, schema of spec)` for every version that is served.
+fn schemas(corpus: &Path) -> Vec<(String, String, Value)> {
+    const READ: [&str; 11] = [
+        "GatewayClass",
+        "Gateway",
+        "HTTPRoute",
+        "GRPCRoute",
+        "ReferenceGrant",
+        "VirtualService",
+        "DestinationRule",
+        "ServiceEntry",
+        "WorkloadEntry",
+        "AuthorizationPolicy",
+        "PeerAuthentication",
+    ];
+    let mut paths = Vec::new();
+    files(&corpus.join("crds"), &mut paths);
+    let mut found = Vec::new();
+    for path in paths {
+        let parsed = parse_bytes(&std::fs::read(&path).expect("a readable file"), "crd.yaml");
+        for spec in parsed.documents.iter().filter(|d| d.meta.kind == "CustomResourceDefinition").map(|d| &d.json["spec"]) {
+            let (group, kind) = (spec["group"].as_str().unwrap_or_default(), spec["names"]["kind"].as_str().unwrap_or_default());
+            let versions = spec["versions"].as_array().cloned().unwrap_or_default();
+            for version in versions.iter().filter(|v| v["served"] == json!(true) && READ.contains(&kind)) {
+                let api_version = format!("{group}/{}", version["name"].as_str().unwrap_or_default());
+                found.push((api_version, kind.to_owned(), version["schema"]["openAPIV3Schema"]["properties"]["spec"].clone()));
+            }
+        }
+    }
+    found
+}
+
+/// The CRDs are the truth on field names and types: an object with every field of its schema has no unknown one and none of a wrong type.
+#[test]
+fn every_field_of_the_schemas_is_known() {
+    let Some(corpus) = std::env::var_os("WEFT_CORPUS") else {
+        eprintln!("SKIPPED: WEFT_CORPUS is not set, so the schemas were NOT read");
+        return;
+    };
+    let schemas = schemas(Path::new(&corpus));
+    assert!(schemas.len() > 25, "only {} schemas", schemas.len());
+    let mut wrong = Vec::new();
+    for (api_version, kind, schema) in schemas {
+        let mut object = Map::new();
+        object.insert("apiVersion".into(), json!(api_version));
+        object.insert("kind".into(), json!(kind));
+        object.insert("metadata".into(), json!({"name": "a"}));
+        object.insert("spec".into(), sample("spec", &schema));
+        let parsed = parse(&serde_json::to_string_pretty(&object).expect("json"), "sample.json");
+        let bad = |code: &str| !matches!(code, "WEFT-1202" | "WEFT-1203" | "WEFT-1305");
+        wrong.extend(parsed.diagnostics.iter().filter(|d| bad(&d.code)).map(|d| format!("{api_version} {d}")));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }

@@ -41,6 +41,7 @@ impl Origin {
     pub fn object(&self) -> String {
         match (self.kind.as_str(), self.namespace.as_str()) {
             ("", _) => self.name.clone(),
+            (kind, _) if self.name.is_empty() => kind.into(),
             (kind, "") => format!("{kind} {}", self.name),
             (kind, namespace) => format!("{kind} {namespace}/{}", self.name),
         }

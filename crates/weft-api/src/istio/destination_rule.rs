@@ -74,7 +74,7 @@ object! {
         /// A plain method; absent: least request.
         simple: Option<SimpleLb> = "simple",
     }
-    later ["consistentHash", "localityLbSetting", "zoneAwareLbSetting", "warmup", "warmupDurationSecs"]
+    later ["consistentHash", "localityLbSetting", "zoneAwareLbSetting", "warmup", "warmupDurationSecs", "backendUtilization"]
 }
 
 choice! {

@@ -64,7 +64,7 @@ object! {
     }
     later [
         "caCertificates", "caCrl", "credentialNames", "tlsCertificates", "caCertCredentialName", "subjectAltNames", "verifyCertificateSpki",
-        "verifyCertificateHash", "minProtocolVersion", "maxProtocolVersion", "cipherSuites", "insecureSkipVerify",
+        "verifyCertificateHash", "minProtocolVersion", "maxProtocolVersion", "cipherSuites", "ecdhCurves", "insecureSkipVerify",
     ]
 }
 

@@ -56,7 +56,7 @@ object! {
         /// Edit headers.
         headers: Option<Headers> = "headers",
     }
-    later ["corsPolicy", "delegate"]
+    later ["corsPolicy", "delegate", "mirror_percent"]
 }
 
 /// A share of requests.
