@@ -123,6 +123,8 @@ pub enum Resource {
     ServiceAccount(kubernetes::ServiceAccount),
     /// Kubernetes `Namespace`.
     Namespace(kubernetes::Namespace),
+    /// Kubernetes `Secret`.
+    Secret(kubernetes::Secret),
     /// Kubernetes `Deployment`.
     Deployment(kubernetes::Deployment),
     /// Kubernetes `Pod`.

@@ -17,6 +17,8 @@ pub(crate) struct Kind {
     pub(crate) namespaced: bool,
     /// Are fields beside `spec` fine?
     pub(crate) open: bool,
+    /// Are the fields of the API in the resource itself, not in `spec`?
+    pub(crate) whole: bool,
     /// Reads the spec.
     pub(crate) read: fn(&Node, &Path<'_>, &mut Reader) -> Option<Resource>,
 }
@@ -44,6 +46,7 @@ macro_rules! kind {
             versions: &[$($version),*],
             namespaced: true,
             open: false,
+            whole: false,
             read: |node, at, reader| <$type as Read>::read(node, at, reader).map(Resource::$variant),
         };
         $(kind.$option = $value;)*
@@ -68,6 +71,7 @@ pub(crate) const KINDS: &[Kind] = &[
     kind!("", "Service", ["v1"], Service, kubernetes::Service),
     kind!("", "ServiceAccount", ["v1"], ServiceAccount, kubernetes::ServiceAccount, open = true),
     kind!("", "Namespace", ["v1"], Namespace, kubernetes::Namespace, namespaced = false, open = true),
+    kind!("", "Secret", ["v1"], Secret, kubernetes::Secret, whole = true),
     kind!("", "Pod", ["v1"], Pod, kubernetes::Pod),
     kind!("apps", "Deployment", ["v1"], Deployment, kubernetes::Deployment),
     kind!("weft.dev", "Workload", ["v1alpha1"], Workload, weft::Workload),
@@ -101,8 +105,8 @@ pub(crate) enum Found {
     Known(&'static Kind),
     /// It is for later.
     Later,
-    /// It says nothing about traffic.
-    WithoutEffect,
+    /// It says nothing about traffic. Does it live in a namespace, as far as is known?
+    WithoutEffect(bool),
     /// It is not known; perhaps something else was meant.
     Unknown(Option<String>),
 }
@@ -112,9 +116,9 @@ impl Found {
     pub(crate) fn default_namespace(&self) -> Option<&'static str> {
         match self {
             Self::Known(kind) => kind.namespaced.then_some("default"),
-            Self::Later => Some("default"),
+            Self::Later | Self::WithoutEffect(true) => Some("default"),
             // Whether these have a namespace is not known: what is written holds.
-            Self::WithoutEffect | Self::Unknown(_) => Some(""),
+            Self::WithoutEffect(false) | Self::Unknown(_) => Some(""),
         }
     }
 }
@@ -136,7 +140,7 @@ pub(crate) fn find(group: &str, kind: &str) -> Found {
         return Found::Unknown(Some(format!("kind: {meant}")));
     }
     match KUBERNETES_GROUPS.contains(&group) || (group.ends_with(".k8s.io") && group != GATEWAY_API) {
-        true => Found::WithoutEffect,
+        true => Found::WithoutEffect(KUBERNETES_GROUPS.contains(&group) && !matches!(kind, "Node" | "PersistentVolume")),
         false => Found::Unknown((!same_kind.is_empty()).then(|| same_kind.join(" or "))),
     }
 }

@@ -160,7 +160,7 @@ impl Session<'_> {
                 let at = Origin { line: kind.line, ..place };
                 self.say(match found {
                     Found::Later => diag::kind_not_acted_on(at),
-                    Found::WithoutEffect => diag::kind_without_effect(at),
+                    Found::WithoutEffect(_) => diag::kind_without_effect(at),
                     Found::Known(_) => return,
                     Found::Unknown(meant) => diag::unknown_kind(at, version, name, meant),
                 });
@@ -195,11 +195,15 @@ impl Session<'_> {
             let found = node.field("apiVersion").and_then(Node::text).unwrap_or_default();
             reader.report(diag::unknown_version(place.at(line, "apiVersion"), found, &known.api_version()));
         }
-        check_top(node, known, &mut reader);
+        if !known.whole {
+            check_top(node, known, &mut reader);
+        }
         check_metadata(node, &mut reader);
         let empty = kinds::empty_object(node.line);
-        let spec = node.field("spec").unwrap_or(&empty);
-        let resource = (known.read)(spec, &Path::Name(&Path::Root, "spec"), &mut reader);
+        let resource = match known.whole {
+            true => (known.read)(node, &Path::Root, &mut reader),
+            false => (known.read)(node.field("spec").unwrap_or(&empty), &Path::Name(&Path::Root, "spec"), &mut reader),
+        };
         let resource = resource.filter(|_| !broken && !reader.failed()).unwrap_or(Resource::Invalid);
         self.parsed.diagnostics.extend(reader.finish());
         if let Some(meta) = meta {
