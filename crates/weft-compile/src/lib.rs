@@ -1,1 +1,38 @@
-//! placeholder
+//! Resources → mesh model + diagnostics ([`link`]); mesh → view of one proxy ([`project`]); and why a request goes where it
+//! goes ([`explain`]). All pure: no I/O, no clock, no randomness, ordered collections only.
+//!
+//! Linking never fails. One bad resource harms only itself, and each thing that is left out or probably not meant is a
+//! [`weft_api::Diagnostic`] with its line and, where it is known, what to do.
+
+mod inputs;
+mod link;
+mod mesh;
+
+pub mod diag;
+
+mod candidates;
+mod catalog;
+mod service_entry;
+mod vip;
+
+mod destination_rule;
+mod http_rules;
+mod istio_http;
+mod virtual_service;
+
+mod gateway;
+mod gateway_api;
+mod istio_gateway;
+mod secret;
+
+mod authorization;
+mod authorization_rule;
+mod peer_authentication;
+
+mod project;
+
+pub use gateway::{GATEWAY_NAME_LABEL, GATEWAY_TCP_HOST};
+pub use inputs::*;
+pub use link::{Linked, link};
+pub use mesh::*;
+pub use project::{Projection, ProxyIdentity, ProxyRole, RootState, project};

@@ -1,0 +1,187 @@
+//! AuthorizationPolicy: which workloads a policy is for, and its rules in the model's form.
+
+use crate::{diag, link::Linker, mesh::Mesh};
+use std::sync::Arc;
+use weft_api::{Document, Resource, Spanned, istio};
+use weft_model::{Authorization, AuthorizationAction, AuthorizationRule, Labels, selects};
+
+/// A policy and where it applies.
+#[derive(Debug, Clone)]
+pub(crate) struct ScopedAuthorization {
+    /// Namespace; `None`: all (root namespace).
+    pub(crate) namespace: Option<String>,
+    /// Workloads; empty: all of the namespace. Not used with `targets`.
+    pub(crate) selector: Labels,
+    /// Objects that it is bound to instead.
+    pub(crate) targets: Vec<PolicyTarget>,
+    /// The policy.
+    pub(crate) authorization: Arc<Authorization>,
+}
+
+/// An object that a policy is bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PolicyTarget {
+    /// A Gateway (Gateway API), `ns/name`.
+    Gateway(String),
+    /// Every gateway of a class.
+    GatewayClass(String),
+    /// The workloads behind a service, by host.
+    Service(String),
+    /// Something that does not exist or is not supported.
+    Nothing,
+}
+
+/// The workload that is asked about.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Protected<'a> {
+    pub(crate) namespace: &'a str,
+    pub(crate) labels: &'a Labels,
+    /// Hosts of the services that lead to it.
+    pub(crate) services: &'a [String],
+    /// `ns/name` and class of the Gateway API gateways that it serves.
+    pub(crate) gateways: &'a [(String, String)],
+}
+
+impl ScopedAuthorization {
+    /// Does the policy apply to this workload?
+    pub(crate) fn applies(&self, to: &Protected<'_>) -> bool {
+        if !self.targets.is_empty() {
+            return self.targets.iter().any(|target| match target {
+                PolicyTarget::Gateway(key) => to.gateways.iter().any(|(name, _)| name == key),
+                PolicyTarget::GatewayClass(class) => to.gateways.iter().any(|(_, c)| c == class),
+                PolicyTarget::Service(host) => to.services.contains(host),
+                PolicyTarget::Nothing => false,
+            });
+        }
+        self.namespace.as_deref().is_none_or(|n| n == to.namespace) && selects(&self.selector, to.labels)
+    }
+}
+
+impl Mesh {
+    /// The policies that apply to a workload, oldest first.
+    pub(crate) fn authorizations_for<'a>(&'a self, to: &'a Protected<'a>) -> impl Iterator<Item = &'a Arc<Authorization>> {
+        self.authorizations.iter().filter(|a| a.applies(to)).map(|a| &a.authorization)
+    }
+}
+
+/// Links all policies. One that could not be read keeps its workloads closed, as far as its selector can still be seen.
+pub(crate) fn link(linker: &mut Linker<'_>) {
+    let documents = linker.inputs.documents.iter().filter(|d| d.meta.kind == "AuthorizationPolicy");
+    for document in documents {
+        let linked = match &document.resource {
+            Resource::AuthorizationPolicy(spec) => policy(linker, document, spec),
+            Resource::Invalid => Some(closed(linker, document)),
+            _ => None,
+        };
+        linker.mesh.authorizations.extend(linked);
+    }
+}
+
+/// An unreadable policy: an ALLOW that allows nothing, or a DENY that denies everything.
+fn closed(linker: &mut Linker<'_>, document: &Document) -> ScopedAuthorization {
+    linker.report(diag::policy_fails_closed(document.origin.clone(), "it could not be read"));
+    let spec = document.json.get("spec");
+    let labels = spec.and_then(|s| s.get("selector")?.get("matchLabels")?.as_object());
+    let selector = labels.into_iter().flatten().filter_map(|(k, v)| Some((k.clone(), v.as_str()?.to_owned()))).collect();
+    let action = match spec.and_then(|s| s.get("action")?.as_str()) {
+        None | Some("ALLOW") => AuthorizationAction::Allow,
+        Some(_) => AuthorizationAction::Deny,
+    };
+    let rules = match action {
+        AuthorizationAction::Allow => Vec::new(),
+        AuthorizationAction::Deny => vec![AuthorizationRule { origin: document.origin.clone(), ..Default::default() }],
+    };
+    scoped(linker, document, selector, Vec::new(), action, rules)
+}
+
+fn scoped(
+    linker: &Linker<'_>,
+    document: &Document,
+    selector: Labels,
+    targets: Vec<PolicyTarget>,
+    action: AuthorizationAction,
+    rules: Vec<AuthorizationRule>,
+) -> ScopedAuthorization {
+    let namespace = document.meta.namespace.clone();
+    let dry_run = document.meta.annotations.get("istio.io/dry-run").is_some_and(|v| v == "true");
+    let name = format!("{namespace}/{}", document.meta.name);
+    let authorization = Authorization { name, action, rules, dry_run, origin: document.origin.clone() };
+    ScopedAuthorization {
+        namespace: (namespace != linker.mesh.settings.root_namespace).then_some(namespace),
+        selector,
+        targets,
+        authorization: Arc::new(authorization),
+    }
+}
+
+fn policy(linker: &mut Linker<'_>, document: &Document, spec: &istio::AuthorizationPolicy) -> Option<ScopedAuthorization> {
+    let action = match spec.action {
+        None | Some(istio::AuthorizationAction::Allow) => AuthorizationAction::Allow,
+        Some(istio::AuthorizationAction::Deny) => AuthorizationAction::Deny,
+        Some(istio::AuthorizationAction::Custom) => {
+            linker.report(diag::policy_fails_closed(document.origin.clone(), "CUSTOM asks a provider, which Weft cannot do yet"));
+            AuthorizationAction::Deny
+        }
+        Some(istio::AuthorizationAction::Audit) => {
+            linker.report(diag::audit_unsupported(document.origin.clone()));
+            return None;
+        }
+    };
+    let mut targets = Vec::new();
+    for target in spec.target_refs.iter().chain(&spec.target_ref) {
+        let found = policy_target(linker, document, target);
+        targets.push(found);
+    }
+    let mut rules = Vec::new();
+    for rule in &spec.rules {
+        rules.push(crate::authorization_rule::rule(linker, document, rule));
+    }
+    if action == AuthorizationAction::Deny && rules.is_empty() && spec.action == Some(istio::AuthorizationAction::Deny) {
+        linker.report(diag::deny_without_rules(document.origin.clone()));
+    }
+    let selector = spec.selector.as_ref().map(|s| s.match_labels.clone()).unwrap_or_default();
+    Some(scoped(linker, document, selector, targets, action, rules))
+}
+
+fn policy_target(linker: &mut Linker<'_>, document: &Document, target: &Spanned<istio::PolicyTargetReference>) -> PolicyTarget {
+    let namespace = document.meta.namespace.as_str();
+    let at = target.origin(&document.origin);
+    let gateway_api = target.group.as_deref() == Some("gateway.networking.k8s.io");
+    match (target.kind.as_str(), gateway_api) {
+        ("Gateway", true) => {
+            let key = format!("{namespace}/{}", target.name);
+            if !linker.mesh.gateways.iter().any(|g| g.key() == key && matches!(g.served_by, crate::gateway::ServedBy::Name { .. })) {
+                linker.report(diag::policy_target_not_found(at, "Gateway", &key));
+            }
+            PolicyTarget::Gateway(key)
+        }
+        ("GatewayClass", true) => PolicyTarget::GatewayClass(target.name.clone()),
+        ("Service", false) => {
+            let host = linker.mesh.settings.service_host(&target.name, namespace);
+            if !linker.mesh.services.contains_key(&host) {
+                linker.report(diag::policy_target_not_found(at, "Service", &host));
+            }
+            PolicyTarget::Service(host)
+        }
+        ("ServiceEntry", _) => match linker.hosts_of_entry(namespace, &target.name) {
+            Some(host) => PolicyTarget::Service(host),
+            None => {
+                linker.report(diag::policy_target_not_found(at, "ServiceEntry", &target.name));
+                PolicyTarget::Nothing
+            }
+        },
+        (kind, _) => {
+            linker.report(diag::policy_target_not_found(at, kind, &target.name));
+            PolicyTarget::Nothing
+        }
+    }
+}
+
+impl Linker<'_> {
+    /// The first host of a ServiceEntry, by the object's name.
+    fn hosts_of_entry(&self, namespace: &str, name: &str) -> Option<String> {
+        let entries = self.documents(|r| if let Resource::ServiceEntry(e) = r { Some(e) } else { None });
+        let entry = entries.into_iter().find(|(_, d, _)| d.meta.namespace == namespace && d.meta.name == name);
+        entry.and_then(|(_, _, e)| e.hosts.first().map(|h| h.value.clone()))
+    }
+}

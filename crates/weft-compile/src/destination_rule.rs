@@ -1,0 +1,308 @@
+//! DestinationRule: which one applies to a caller and a service, what its subsets are, and the cluster that comes of it.
+
+use crate::{
+    diag,
+    istio_http::millis,
+    link::Linker,
+    mesh::{Client, Mesh, MeshService, Resolution, Visibility},
+};
+use std::collections::BTreeMap;
+use weft_api::{Diagnostic, Document, Resource, Spanned, istio};
+use weft_model::{
+    Balancing, Cluster, ClusterName, ConnectionLimits, EndpointTls, Endpoints, HostPattern, Labels, Origin, OutlierDetection, Protocol,
+    RetryBudget, UpstreamTls, selects,
+};
+
+/// All DestinationRules, merged per namespace and host.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DestinationRules {
+    pub(crate) by_namespace: BTreeMap<String, NamespaceRules>,
+}
+
+/// Those of one namespace.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct NamespaceRules {
+    /// By exact host.
+    pub(crate) exact: BTreeMap<String, Vec<LinkedDestinationRule>>,
+    /// By wildcard, in no order.
+    pub(crate) wildcard: Vec<LinkedDestinationRule>,
+}
+
+/// One rule, perhaps merged from several objects.
+#[derive(Debug, Clone)]
+pub(crate) struct LinkedDestinationRule {
+    pub(crate) host: HostPattern,
+    pub(crate) policy: Option<TrafficPolicy>,
+    pub(crate) subsets: BTreeMap<String, Subset>,
+    pub(crate) visibility: Visibility,
+    /// Callers it is for; `None`: all.
+    pub(crate) workload_selector: Option<Labels>,
+    pub(crate) origin: Origin,
+}
+
+/// A subset.
+#[derive(Debug, Clone)]
+pub(crate) struct Subset {
+    pub(crate) labels: Labels,
+    pub(crate) policy: Option<TrafficPolicy>,
+    pub(crate) origin: Origin,
+}
+
+/// Settings; `None` is "not said".
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TrafficPolicy {
+    pub(crate) balancing: Option<Balancing>,
+    pub(crate) limits: Option<ConnectionLimits>,
+    pub(crate) outlier: Option<OutlierDetection>,
+    pub(crate) tls: Option<(UpstreamTls, String)>,
+    pub(crate) retry_budget: Option<RetryBudget>,
+    /// Port-level settings: they replace the four settings, they do not inherit.
+    pub(crate) ports: BTreeMap<u16, TrafficPolicy>,
+}
+
+impl TrafficPolicy {
+    /// `narrower` over `self`: each setting that is said overrides; its settings for `port` replace all.
+    fn overridden_by(&self, narrower: &Self, port: u16) -> Self {
+        let merged = Self {
+            balancing: narrower.balancing.or(self.balancing),
+            limits: narrower.limits.clone().or_else(|| self.limits.clone()),
+            outlier: narrower.outlier.clone().or_else(|| self.outlier.clone()),
+            tls: narrower.tls.clone().or_else(|| self.tls.clone()),
+            retry_budget: narrower.retry_budget.clone().or_else(|| self.retry_budget.clone()),
+            ports: BTreeMap::new(),
+        };
+        match narrower.ports.get(&port) {
+            Some(own) => Self { retry_budget: merged.retry_budget, ports: BTreeMap::new(), ..own.clone() },
+            None => merged,
+        }
+    }
+}
+
+impl LinkedDestinationRule {
+    /// The settings for one cluster.
+    fn policy_for(&self, port: u16, subset: &str) -> TrafficPolicy {
+        let none = TrafficPolicy::default();
+        let whole = self.policy.as_ref().map_or_else(|| none.clone(), |p| none.overridden_by(p, port));
+        match self.subsets.get(subset).and_then(|s| s.policy.as_ref()) {
+            Some(policy) => whole.overridden_by(policy, port),
+            None => whole,
+        }
+    }
+}
+
+impl DestinationRules {
+    /// The rule that applies: the client's namespace, then the service's, then the root; the first that has one; there, the most
+    /// specific host.
+    pub(crate) fn find(&self, mesh: &Mesh, client: &Client<'_>, service: &MeshService) -> Option<&LinkedDestinationRule> {
+        let namespaces = [client.namespace, service.service.namespace.as_str(), mesh.settings.root_namespace.as_str()];
+        let host = service.service.host.as_str();
+        namespaces.iter().find_map(|namespace| {
+            let visible = |r: &&LinkedDestinationRule| {
+                let chosen = r.workload_selector.as_ref().is_none_or(|s| *namespace == client.namespace && selects(s, client.labels));
+                // In its own namespace a rule is always seen; elsewhere `exportTo` decides.
+                chosen && (*namespace == client.namespace || r.visibility.shows_to(client.namespace))
+            };
+            let rules = self.by_namespace.get(*namespace)?;
+            let exact = rules.exact.get(host).into_iter().flatten().find(visible);
+            exact.or_else(|| rules.wildcard.iter().filter(|r| r.host.matches(host)).filter(visible).max_by_key(|r| r.host.specificity()))
+        })
+    }
+    /// All rules for a host, whoever asks.
+    pub(crate) fn all_for<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a LinkedDestinationRule> {
+        self.by_namespace.values().flat_map(move |rules| {
+            rules.exact.get(host).into_iter().flatten().chain(rules.wildcard.iter().filter(move |r| r.host.matches(host)))
+        })
+    }
+}
+
+impl Mesh {
+    /// A cluster and its endpoints, as this client sees them; `None` when the service or port does not exist for it.
+    pub(crate) fn cluster(&self, client: &Client<'_>, name: &ClusterName) -> Option<(Cluster, Endpoints)> {
+        let service = self.service_or_wildcard(&name.host, client.namespace)?;
+        let port = service.port(name.port)?;
+        let rule = self.destination_rules.find(self, client, &service);
+        let policy = rule.map(|r| r.policy_for(name.port, &name.subset)).unwrap_or_default();
+        let subset = rule.and_then(|r| r.subsets.get(&name.subset));
+        let passthrough = service.resolution == Resolution::Passthrough && service.endpoints.get(&name.port).is_none_or(Vec::is_empty);
+        let (tls, sni) = policy.tls.unwrap_or_default();
+        let cluster = Cluster {
+            name: name.clone(),
+            protocol: if port.protocol == Protocol::Udp { Protocol::Tcp } else { port.protocol },
+            balancing: if passthrough { Balancing::Passthrough } else { policy.balancing.unwrap_or_default() },
+            limits: policy.limits.unwrap_or_default(),
+            outlier: policy.outlier,
+            retry_budget: policy.retry_budget.unwrap_or_default(),
+            tls,
+            sni,
+            origin: subset.map(|s| &s.origin).or(rule.map(|r| &r.origin)).unwrap_or(&service.service.origin).clone(),
+        };
+        let labels = subset.map(|s| &s.labels);
+        let chosen = service.endpoints.get(&name.port).into_iter().flatten().filter(|e| labels.is_none_or(|l| selects(l, &e.labels)));
+        let endpoints = chosen
+            // Mutual TLS of the mesh was asked for: an endpoint without a proxy cannot give it.
+            .filter(|e| tls != UpstreamTls::IstioMutual || e.endpoint.tls == EndpointTls::Mesh)
+            .map(|e| e.endpoint.clone())
+            .collect();
+        Some((cluster, Endpoints { cluster: name.clone(), endpoints }))
+    }
+}
+
+/// Links all rules, merging those of one namespace and host.
+pub(crate) fn link(linker: &mut Linker<'_>) {
+    for (_, document, spec) in linker.documents(|r| if let Resource::DestinationRule(d) = r { Some(d) } else { None }) {
+        let namespace = document.meta.namespace.clone();
+        let at = spec.host.origin(&document.origin);
+        let Some(host) = linker.full_host(&spec.host.value, &namespace, &at) else { continue };
+        if let HostPattern::Exact(name) = &host
+            && linker.mesh.service_or_wildcard(name.as_str(), &namespace).is_none()
+        {
+            let near = linker.near_host(name.as_str());
+            linker.report(diag::rule_for_unknown_host(at, name.as_str(), near.as_deref()));
+        }
+        let linked = destination_rule(linker, document, spec, host);
+        let rules = linker.mesh.destination_rules.by_namespace.entry(namespace).or_default();
+        let same = match &linked.host {
+            HostPattern::Exact(name) => rules.exact.entry(name.to_string()).or_default(),
+            HostPattern::Suffix(_) | HostPattern::Any => &mut rules.wildcard,
+        };
+        let twin = same.iter_mut().find(|r| r.host == linked.host && r.workload_selector == linked.workload_selector);
+        match twin {
+            Some(first) => linker.diagnostics.extend(first.merge(linked)),
+            None => same.push(linked),
+        }
+    }
+}
+
+impl LinkedDestinationRule {
+    /// Adds a younger rule: subsets that are new, and the policy if there is none yet.
+    fn merge(&mut self, younger: Self) -> Vec<Diagnostic> {
+        let mut lost = Vec::new();
+        for (name, subset) in younger.subsets {
+            match self.subsets.get(&name) {
+                Some(first) => lost.push(diag::subset_twice(subset.origin, &name, &first.origin)),
+                None => drop(self.subsets.insert(name, subset)),
+            }
+        }
+        match (&self.policy, younger.policy) {
+            (Some(_), Some(_)) => lost.push(diag::policy_twice(younger.origin, &self.origin)),
+            (None, policy) => self.policy = policy,
+            (Some(_), None) => {}
+        }
+        lost
+    }
+}
+
+fn destination_rule(
+    linker: &mut Linker<'_>,
+    document: &Document,
+    spec: &istio::DestinationRule,
+    host: HostPattern,
+) -> LinkedDestinationRule {
+    let mut subsets: BTreeMap<String, Subset> = BTreeMap::new();
+    for written in &spec.subsets {
+        let origin = written.origin(&document.origin);
+        if let Some(first) = subsets.get(&written.name) {
+            linker.report(diag::subset_twice(origin, &written.name, &first.origin));
+            continue;
+        }
+        warn_empty_subset(linker, document, &host, written, &origin);
+        let policy = written.traffic_policy.as_ref().map(|p| traffic_policy(p, document));
+        subsets.insert(written.name.clone(), Subset { labels: written.labels.clone(), policy, origin });
+    }
+    LinkedDestinationRule {
+        host,
+        policy: spec.traffic_policy.as_ref().map(|p| traffic_policy(p, document)),
+        subsets,
+        visibility: Visibility::read(spec.export_to.iter().map(String::as_str), &document.meta.namespace),
+        workload_selector: spec.workload_selector.as_ref().map(|s| s.match_labels.clone()),
+        origin: document.origin.clone(),
+    }
+}
+
+/// A subset whose labels no running endpoint has gets no traffic: worth knowing while the service does run.
+fn warn_empty_subset(linker: &mut Linker<'_>, document: &Document, host: &HostPattern, subset: &Spanned<istio::Subset>, origin: &Origin) {
+    let HostPattern::Exact(name) = host else { return };
+    let Some(service) = linker.mesh.service(name.as_str(), &document.meta.namespace) else { return };
+    let mut running = service.endpoints.values().flatten().peekable();
+    let empty = running.peek().is_some() && !running.any(|e| selects(&subset.labels, &e.labels));
+    if empty {
+        linker.report(diag::subset_without_endpoints(origin.clone(), &subset.name, name.as_str()));
+    }
+}
+
+fn traffic_policy(spec: &Spanned<istio::TrafficPolicy>, document: &Document) -> TrafficPolicy {
+    let ports = spec.port_level_settings.iter().map(|p| {
+        let settings = settings(&p.load_balancer, &p.connection_pool, &p.outlier_detection, &p.tls, document);
+        (p.port.number, settings)
+    });
+    let budget = spec.retry_budget.as_ref().map(|b| RetryBudget {
+        percent: b.percent.map_or(RetryBudget::default().percent, |p| p.clamp(0.0, 100.0).round() as u8),
+        concurrency_min: b.min_retry_concurrency.unwrap_or(RetryBudget::default().concurrency_min),
+    });
+    TrafficPolicy {
+        retry_budget: budget,
+        ports: ports.collect(),
+        ..settings(&spec.load_balancer, &spec.connection_pool, &spec.outlier_detection, &spec.tls, document)
+    }
+}
+
+fn settings(
+    balancer: &Option<Spanned<istio::LoadBalancerSettings>>,
+    pool: &Option<Spanned<istio::ConnectionPoolSettings>>,
+    outlier: &Option<Spanned<istio::OutlierDetection>>,
+    tls: &Option<Spanned<istio::ClientTlsSettings>>,
+    document: &Document,
+) -> TrafficPolicy {
+    let balancing = balancer.as_ref().and_then(|b| b.simple).and_then(|simple| match simple {
+        istio::SimpleLb::Unspecified => None,
+        istio::SimpleLb::LeastConn | istio::SimpleLb::LeastRequest => Some(Balancing::LeastRequest),
+        istio::SimpleLb::Random => Some(Balancing::Random),
+        istio::SimpleLb::Passthrough => Some(Balancing::Passthrough),
+        istio::SimpleLb::RoundRobin => Some(Balancing::RoundRobin),
+    });
+    let tls = tls.as_ref().map(|t| {
+        let mode = match t.mode {
+            None | Some(istio::ClientTlsMode::Disable) => UpstreamTls::Disable,
+            // MUTUAL needs the user's own key: as SIMPLE, which the reader has warned about.
+            Some(istio::ClientTlsMode::Simple | istio::ClientTlsMode::Mutual) => UpstreamTls::Simple,
+            Some(istio::ClientTlsMode::IstioMutual) => UpstreamTls::IstioMutual,
+        };
+        (mode, t.sni.clone().unwrap_or_default())
+    });
+    TrafficPolicy {
+        balancing,
+        limits: pool.as_ref().map(|p| limits(p)),
+        outlier: outlier.as_ref().map(|o| outlier_detection(o, o.origin(&document.origin))),
+        tls,
+        retry_budget: None,
+        ports: BTreeMap::new(),
+    }
+}
+
+fn limits(pool: &istio::ConnectionPoolSettings) -> ConnectionLimits {
+    let (tcp, http) = (pool.tcp.as_ref(), pool.http.as_ref());
+    // Zero means no bound wherever Istio writes one of these.
+    let some = |n: Option<u32>| n.filter(|n| *n > 0);
+    let idle = http.and_then(|h| h.idle_timeout).or(tcp.and_then(|t| t.idle_timeout));
+    ConnectionLimits {
+        connections_max: some(tcp.and_then(|t| t.max_connections)),
+        pending_requests_max: some(http.and_then(|h| h.http1_max_pending_requests)),
+        requests_max: some(http.and_then(|h| h.http2_max_requests)),
+        requests_per_connection_max: some(http.and_then(|h| h.max_requests_per_connection)),
+        retries_max: some(http.and_then(|h| h.max_retries)),
+        connect_timeout_ms: tcp.and_then(|t| t.connect_timeout).filter(|t| !t.is_zero()).map(millis),
+        idle_timeout_ms: idle.map(millis),
+    }
+}
+
+fn outlier_detection(spec: &istio::OutlierDetection, origin: Origin) -> OutlierDetection {
+    let gateway = spec.consecutive_gateway_errors.or(spec.consecutive_errors).unwrap_or_default();
+    OutlierDetection {
+        consecutive_5xx: spec.consecutive_5xx_errors.unwrap_or(5),
+        consecutive_gateway_errors: gateway,
+        base_ejection_ms: spec.base_ejection_time.filter(|t| !t.is_zero()).map_or(30_000, millis),
+        interval_ms: spec.interval.filter(|t| !t.is_zero()).map_or(10_000, millis),
+        ejection_percent_max: spec.max_ejection_percent.map_or(10, |p| u8::try_from(p.min(100)).unwrap_or(100)),
+        origin,
+    }
+}

@@ -1,0 +1,355 @@
+//! Findings of linking: codes in the 2000s, each made by one function with one wording.
+
+use crate::RegisteredWorkload;
+use std::net::IpAddr;
+use weft_api::{
+    Diagnostic,
+    diag::{Code, quote},
+};
+use weft_model::{Origin, ServicePort};
+
+/// Declares a code's row.
+const fn code(code: &'static str, title: &'static str, explanation: &'static str) -> Code {
+    Code { code, title, explanation }
+}
+
+/// Every code of this crate.
+pub const CODES: &[Code] = &[
+    code(
+        "WEFT-2001",
+        "unknown host",
+        "A route sends to a host that no Service, ServiceEntry or registered workload stands for. Requests that take the route are answered with 503.",
+    ),
+    code(
+        "WEFT-2002",
+        "unknown subset",
+        "A route sends to a subset that no DestinationRule of that host defines. Requests that take the route are answered with 503.",
+    ),
+    code(
+        "WEFT-2003",
+        "unknown port",
+        "A route sends to a port that the service does not have. Requests that take the route are answered with 503 (500 for Gateway API).",
+    ),
+    code("WEFT-2004", "bad host name", "A host is not a DNS name, `*` or `*.suffix`. The entry is left out."),
+    code(
+        "WEFT-2005",
+        "host already ruled",
+        "Two VirtualServices rule the same host for sidecars. The older one wins; the younger has no effect on that host.",
+    ),
+    code("WEFT-2006", "unknown gateway", "A VirtualService names a gateway that does not exist."),
+    code("WEFT-2007", "match asks nothing", "A match block has no condition, so it matches every request."),
+    code("WEFT-2008", "bad regular expression", "A regular expression is not legal RE2 or too large. The match that has it is left out."),
+    code("WEFT-2009", "delegation not supported", "Delegating to another VirtualService is not supported yet. The rule is left out."),
+    code(
+        "WEFT-2010",
+        "rule without destination",
+        "A rule neither routes, redirects nor responds. Requests that take it are answered with 503.",
+    ),
+    code("WEFT-2011", "bad header", "A header's name or value is not allowed in HTTP. The edit is left out."),
+    code("WEFT-2012", "service declared twice", "Two objects declare the same host. The Kubernetes Service, else the older, wins."),
+    code("WEFT-2013", "address used twice", "Two services claim the same virtual address. The first keeps it."),
+    code(
+        "WEFT-2014",
+        "no virtual address left",
+        "All addresses of 240.240.0.0/16 are taken. The service can be called by its Host header only.",
+    ),
+    code(
+        "WEFT-2015",
+        "target port not registered",
+        "A Service selects a workload that has no port of the wanted number or name. The workload gets no traffic from that service port.",
+    ),
+    code(
+        "WEFT-2016",
+        "workload not selected",
+        "A service of the workload's own name exists, but its selector does not choose the workload. The workload gets no traffic.",
+    ),
+    code("WEFT-2017", "endpoints not used", "A ServiceEntry with resolution NONE lists endpoints, which are not used."),
+    code("WEFT-2018", "bad address", "An address is neither an IP, a block nor a DNS name. The entry is left out."),
+    code(
+        "WEFT-2019",
+        "host without service",
+        "A VirtualService rules a host that is no service, so nothing in the mesh calls it by that name.",
+    ),
+    code("WEFT-2020", "unreachable rule", "A rule stands behind one that matches every request."),
+    code("WEFT-2021", "rule left out", "An HTTP rule cannot be used, as no usable match is left."),
+    code("WEFT-2022", "route beside another action", "A rule has a route and a redirect or direct response; the route is not used."),
+    code("WEFT-2023", "no weight", "All destinations of a rule have weight 0. Requests that take it are answered with 503."),
+    code(
+        "WEFT-2024",
+        "header condition ignored",
+        "Conditions on `uri`, `scheme`, `method` and `authority` as headers are ignored, as in Istio: they have fields of their own.",
+    ),
+    code("WEFT-2025", "JWT claims not supported", "A match on claims of a JWT cannot be decided yet. The match is left out."),
+    code(
+        "WEFT-2026",
+        "rewrite of several prefixes",
+        "A rewrite of the prefix stands in a rule with different prefixes (or none) in its matches; it replaces the whole path there.",
+    ),
+    code("WEFT-2027", "prefix rewrite without prefix", "A redirect's prefixRewrite needs one prefix match. The path is kept."),
+    code("WEFT-2028", "bad redirect status", "A redirect needs status 301, 302, 303, 307 or 308."),
+    code("WEFT-2029", "fault without percentage", "A fault without percentage applies to no request (Istio's default is 0)."),
+    code("WEFT-2030", "unknown gRPC status", "A gRPC status is not one of the 17 names. The fault is left out."),
+    code("WEFT-2031", "unknown retry condition", "A word of retryOn is not a condition that Weft knows. It is left out."),
+    code("WEFT-2032", "TLS rule without SNI", "A TLS rule needs sniHosts in a match. The rule is left out."),
+    code(
+        "WEFT-2033",
+        "no common host",
+        "A VirtualService is bound to a gateway, but shares no host with its servers. It has no effect there.",
+    ),
+    code(
+        "WEFT-2034",
+        "second catch-all",
+        "Two VirtualServices of a gateway have a rule that matches everything for the same host. The older counts.",
+    ),
+    code("WEFT-2101", "DestinationRule for unknown host", "The host of a DestinationRule is no service, so the rule has no effect."),
+    code("WEFT-2102", "subset defined twice", "A subset is defined twice for a host. The first definition wins."),
+    code("WEFT-2103", "traffic policy given twice", "Two DestinationRules of a namespace give a policy for the same host. The older wins."),
+    code("WEFT-2104", "subset without endpoints", "No running endpoint of the service has the labels of the subset."),
+    code("WEFT-2201", "policy fails closed", "An AuthorizationPolicy cannot be enforced as written, so what it might refuse is refused."),
+    code("WEFT-2202", "AUDIT not supported", "AUDIT policies are not acted on yet. They never affect a request."),
+    code(
+        "WEFT-2203",
+        "condition cannot be decided",
+        "A policy looks at something that Weft does not know (yet). An ALLOW rule with it never matches; for a DENY rule it always does.",
+    ),
+    code("WEFT-2204", "policy target not found", "The object that a policy is attached to does not exist, so the policy protects nothing."),
+    code("WEFT-2205", "DENY without rules", "A DENY policy without rules denies nothing."),
+    code("WEFT-2206", "bad port", "A port of a policy is not a number from 0 to 65535. The rule fails closed."),
+    code("WEFT-2301", "PeerAuthentication given twice", "Two PeerAuthentications have the same scope. The older wins."),
+    code(
+        "WEFT-2302",
+        "selector in the root namespace",
+        "A PeerAuthentication with a selector in the root namespace is ignored, as in Istio.",
+    ),
+    code("WEFT-2303", "port modes without selector", "portLevelMtls needs a selector; without one it is ignored."),
+    code("WEFT-2401", "unknown gateway class", "No controller of the class is Weft, so the Gateway is left alone."),
+    code("WEFT-2402", "parent not found", "A route attaches to something that does not exist."),
+    code("WEFT-2403", "not allowed by listener", "No listener of the gateway allows the route (its namespace or kind)."),
+    code("WEFT-2404", "no matching hostname", "The hostnames of the route and of the listener have nothing in common."),
+    code(
+        "WEFT-2405",
+        "backend not found",
+        "A route sends to a backend that does not exist. Its share of the requests is answered with 500.",
+    ),
+    code(
+        "WEFT-2406",
+        "reference not granted",
+        "A route refers to an object in another namespace, and no ReferenceGrant there allows it. Its share of the requests is answered with 500.",
+    ),
+    code(
+        "WEFT-2407",
+        "backend kind not supported",
+        "A route sends to something that is not a Service. Its share of the requests is answered with 500.",
+    ),
+    code(
+        "WEFT-2408",
+        "filter not supported",
+        "A filter cannot be applied. A request must not pass as if it had been, so it is answered with 500.",
+    ),
+    code(
+        "WEFT-2409",
+        "VirtualService before HTTPRoute",
+        "A VirtualService and a route attached to the Service rule the same host. The VirtualService wins.",
+    ),
+    code(
+        "WEFT-2410",
+        "no certificate",
+        "A listener ends TLS, but its certificate does not exist or cannot be read. The listener is not opened.",
+    ),
+    code("WEFT-2411", "listener protocol not supported", "A listener has a protocol that Weft does not serve. It is not opened."),
+    code("WEFT-2412", "rule without backend", "A rule has no backend. Requests that take it are answered with 500."),
+    code(
+        "WEFT-2413",
+        "listener conflict",
+        "Two listeners of a gateway have the same port and hostname, or protocols that exclude each other. The first is used.",
+    ),
+];
+
+/// The row of a code, if this crate has it.
+pub fn explain(code: &str) -> Option<&'static Code> {
+    CODES.iter().find(|row| row.code.eq_ignore_ascii_case(code))
+}
+
+fn did_you_mean(found: Diagnostic, near: Option<&str>) -> Diagnostic {
+    match near {
+        Some(near) => found.fix(format!("did you mean {near}?")),
+        None => found,
+    }
+}
+
+pub(crate) fn unknown_host(at: Origin, host: &str, near: Option<&str>) -> Diagnostic {
+    let found = Diagnostic::error("WEFT-2001", at, format!("no service stands for host {}; its requests get 503", quote(host)));
+    match near {
+        Some(_) => did_you_mean(found, near),
+        None => found.fix("start the workload, or declare a Service or ServiceEntry of that name"),
+    }
+}
+pub(crate) fn unknown_subset(at: Origin, host: &str, subset: &str, known: &[String]) -> Diagnostic {
+    let found =
+        Diagnostic::error("WEFT-2002", at, format!("no DestinationRule defines subset {} of {host}; its requests get 503", quote(subset)));
+    match known {
+        [] => found.fix(format!("add a DestinationRule for {host} with subset {subset}")),
+        known => found.fix(format!("use one of {}", known.join(", "))),
+    }
+}
+pub(crate) fn unknown_port(at: Origin, host: &str, port: u16, known: &[ServicePort]) -> Diagnostic {
+    let ports: Vec<String> = known.iter().map(|p| p.number.to_string()).collect();
+    Diagnostic::error("WEFT-2003", at, format!("service {host} has no port {port}")).fix(format!("use one of {}", ports.join(", ")))
+}
+pub(crate) fn bad_host(at: Origin, why: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2004", at, why)
+}
+pub(crate) fn host_already_ruled(at: Origin, host: &str, first: &Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2005", at, format!("{host} is already ruled by {first}, which is older and wins"))
+        .fix("merge the rules into one VirtualService")
+}
+pub(crate) fn unknown_gateway(at: Origin, name: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2006", at, format!("no Gateway {name}")).fix("write namespace/name, or `mesh` for all sidecars")
+}
+pub(crate) fn empty_match(at: Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2007", at, "the match asks nothing, so it matches every request").fix("leave out `match`, or add a condition")
+}
+pub(crate) fn bad_pattern(at: Origin, text: &str, why: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2008", at, format!("{} is not a regular expression: {why}; the match is left out", quote(text)))
+}
+pub(crate) fn delegate_unsupported(at: Origin) -> Diagnostic {
+    Diagnostic::error("WEFT-2009", at, "delegation between VirtualServices is not supported yet; the rule is left out")
+        .fix("write the rules of the delegate into this VirtualService")
+}
+pub(crate) fn rule_without_target(at: Origin) -> Diagnostic {
+    Diagnostic::error("WEFT-2010", at, "the rule has no route, redirect or directResponse; its requests get 503")
+}
+pub(crate) fn bad_header(at: Origin, name: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2011", at, format!("header {} has a name or value that HTTP does not allow; the edit is left out", quote(name)))
+}
+pub(crate) fn service_twice(at: Origin, host: &str, first: &Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2012", at, format!("{host} is already declared by {first}, which wins"))
+}
+pub(crate) fn address_twice(at: Origin, address: IpAddr, host: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2013", at, format!("address {address} already belongs to {host}"))
+}
+pub(crate) fn no_address_left(at: Origin, host: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2014", at, format!("no virtual address is left for {host}"))
+}
+pub(crate) fn no_such_target_port(at: Origin, target: &str, registered: &RegisteredWorkload) -> Diagnostic {
+    let ports: Vec<String> = registered.ports.iter().map(|p| p.port.to_string()).collect();
+    let name = &registered.workload.name;
+    let known = if ports.is_empty() { "none".to_owned() } else { ports.join(", ") };
+    Diagnostic::warning(
+        "WEFT-2015",
+        at,
+        format!("workload {name} has no port {target} (registered: {known}), so it gets no traffic from here"),
+    )
+    .fix(format!("start it with --port {target}, or set targetPort"))
+}
+pub(crate) fn workload_not_selected(at: Origin, host: &str) -> Diagnostic {
+    Diagnostic::warning("WEFT-2016", at, format!("service {host} exists, but its selector does not choose this workload"))
+        .fix("start the workload with the labels that the service selects")
+}
+pub(crate) fn endpoints_not_used(at: Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2017", at, "endpoints are not used with resolution NONE").fix("set resolution: STATIC or DNS")
+}
+pub(crate) fn bad_address(at: Origin, address: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2018", at, format!("{} is not an address that Weft can use", quote(address)))
+}
+pub(crate) fn host_without_service(at: Origin, host: &str) -> Diagnostic {
+    Diagnostic::warning("WEFT-2019", at, format!("{host} is no service of the mesh, so the rules have no effect yet"))
+        .fix("start the workload, or declare a Service or ServiceEntry of that name")
+}
+pub(crate) fn unreachable_rule(at: Origin, line: u32) -> Diagnostic {
+    Diagnostic::warning("WEFT-2020", at, format!("the rule is never reached: the one on line {line} matches every request"))
+        .fix("move the rule that matches everything to the end")
+}
+pub(crate) fn rule_dropped(at: Origin, why: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2021", at, format!("the rule is left out: {why}"))
+}
+pub(crate) fn route_beside(at: Origin, action: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2022", at, format!("the rule has a route beside a {action}; the route is not used"))
+}
+pub(crate) fn no_weight(at: Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2023", at, "all weights are 0, so the requests get 503").fix("give a destination a weight")
+}
+pub(crate) fn ignored_header_match(at: Origin, name: &str) -> Diagnostic {
+    Diagnostic::warning("WEFT-2024", at, format!("a header condition on {name} is ignored"))
+        .fix(format!("use the field `{name}` of the match"))
+}
+pub(crate) fn claims_unsupported(at: Origin, name: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2025", at, format!("{} cannot be decided yet; the match is left out", quote(name)))
+}
+pub(crate) fn rewrite_of_several_prefixes(at: Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2026", at, "the matches do not share one prefix, so the rewrite replaces the whole path")
+        .fix("split the rule by prefix")
+}
+pub(crate) fn prefix_rewrite_without_prefix(at: Origin) -> Diagnostic {
+    Diagnostic::error("WEFT-2027", at, "prefixRewrite needs one prefix that all matches share; the path is kept")
+}
+pub(crate) fn bad_redirect_status(at: Origin, status: u16) -> Diagnostic {
+    Diagnostic::warning("WEFT-2028", at, format!("{status} is not a status for redirects")).fix("use 301, 302, 303, 307 or 308")
+}
+pub(crate) fn fault_without_share(at: Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2029", at, "a fault without percentage applies to no request").fix("add percentage: {value: 100}")
+}
+pub(crate) fn bad_grpc_status(at: Origin, name: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2030", at, format!("{} is not a gRPC status such as UNAVAILABLE; the fault is left out", quote(name)))
+}
+pub(crate) fn unknown_retry_condition(at: Origin, word: &str) -> Diagnostic {
+    Diagnostic::warning("WEFT-2031", at, format!("retryOn: {} is not a condition that Weft knows; it is left out", quote(word)))
+}
+pub(crate) fn tls_without_sni(at: Origin) -> Diagnostic {
+    Diagnostic::error("WEFT-2032", at, "a TLS rule needs sniHosts; the rule is left out")
+}
+pub(crate) fn no_common_host(at: Origin, gateway: &str) -> Diagnostic {
+    Diagnostic::warning("WEFT-2033", at, format!("shares no host with the servers of Gateway {gateway}, so it has no effect there"))
+}
+pub(crate) fn second_catch_all(at: Origin, first: &Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2034", at, format!("the rule matches everything, as {first} does, which is older and wins"))
+}
+pub(crate) fn rule_for_unknown_host(at: Origin, host: &str, near: Option<&str>) -> Diagnostic {
+    let found = Diagnostic::warning("WEFT-2101", at, format!("{} is no service, so the rule has no effect yet", quote(host)));
+    did_you_mean(found, near)
+}
+pub(crate) fn subset_twice(at: Origin, subset: &str, first: &Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2102", at, format!("subset {} is already defined by {first}, which wins", quote(subset)))
+}
+pub(crate) fn policy_twice(at: Origin, first: &Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2103", at, format!("{first} already has a trafficPolicy for the host and wins"))
+}
+pub(crate) fn subset_without_endpoints(at: Origin, subset: &str, host: &str) -> Diagnostic {
+    Diagnostic::warning("WEFT-2104", at, format!("no running endpoint of {host} has the labels of subset {}", quote(subset)))
+}
+pub(crate) fn policy_fails_closed(at: Origin, why: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2201", at, format!("{why}; what it might refuse is refused"))
+}
+pub(crate) fn audit_unsupported(at: Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2202", at, "AUDIT is not acted on yet; the policy has no effect")
+}
+pub(crate) fn undecidable(at: Origin, what: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2203", at, format!("{what} cannot be decided: an ALLOW rule with it never matches, a DENY rule always may"))
+}
+pub(crate) fn policy_target_not_found(at: Origin, kind: &str, name: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2204", at, format!("no {kind} {name} in the policy's namespace: the policy protects nothing there"))
+}
+pub(crate) fn deny_without_rules(at: Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2205", at, "a DENY policy without rules denies nothing").fix("write `rules: [{}]` to deny everything")
+}
+pub(crate) fn bad_port(at: Origin, port: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2206", at, format!("{} is not a port; the rule fails closed", quote(port)))
+}
+pub(crate) fn peer_authentication_twice(at: Origin, first: &Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2301", at, format!("{first} has the same scope, is older and wins"))
+}
+pub(crate) fn root_selector_ignored(at: Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2302", at, "a PeerAuthentication with a selector in the root namespace is ignored")
+        .fix("put it into the namespace of the workloads")
+}
+pub(crate) fn port_modes_without_selector(at: Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2303", at, "portLevelMtls needs a selector; it is ignored")
+}
+pub(crate) fn no_certificate(at: Origin, wanted: &str) -> Diagnostic {
+    let wanted = if wanted.is_empty() { "none is named" } else { wanted };
+    Diagnostic::error("WEFT-2410", at, format!("no usable TLS Secret ({wanted}); the listener is not opened"))
+        .fix("apply the Secret with tls.crt and tls.key, in the gateway's namespace")
+}
+pub(crate) fn unknown_listener_protocol(at: Origin, word: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2411", at, format!("protocol {} is not served; the listener is not opened", quote(word)))
+}

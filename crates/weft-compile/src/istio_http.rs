@@ -1,0 +1,379 @@
+//! The HTTP rules of a VirtualService, one by one.
+
+use crate::{
+    diag,
+    http_rules::{Destination, LinkedMatch, LinkedRoute, LinkedTarget},
+    link::Linker,
+    virtual_service::{blank_route, destination, scope},
+};
+use base64::Engine;
+use std::{collections::BTreeMap, time::Duration};
+use weft_api::{Document, Spanned, istio};
+use weft_model::{
+    Fault, FaultAbort, FaultDelay, HeaderEdits, HttpMatch, NamedMatch, Origin, PathMatch, PathRewrite, Pattern, Ppm, Redirect,
+    RedirectPort, Retry, RetryOn, RouteAction, StringMatch,
+};
+
+/// One rule; `None` when it cannot be used at all.
+pub(crate) fn route(
+    linker: &mut Linker<'_>,
+    document: &Document,
+    index: usize,
+    spec: &Spanned<istio::HttpRoute>,
+    at: &Origin,
+) -> Option<LinkedRoute> {
+    let name = spec.name.clone().unwrap_or_else(|| format!("{}/{}/{index}", document.meta.namespace, document.meta.name));
+    let mut route = blank_route(name, at.clone());
+    let mut matches = Vec::new();
+    for written in &spec.matches {
+        matches.extend(http_match(linker, document, written));
+    }
+    if matches.is_empty() && !spec.matches.is_empty() {
+        linker.report(diag::rule_dropped(at.clone(), "none of its matches can be used"));
+        return None;
+    }
+    if spec.delegate.is_some() {
+        linker.report(diag::delegate_unsupported(at.clone()));
+        return None;
+    }
+    // Fixed order of preference where a user gave several: what needs no upstream first.
+    let mut targets = Vec::new();
+    if let Some(redirect) = &spec.redirect {
+        if !spec.route.is_empty() {
+            linker.report(diag::route_beside(at.clone(), "redirect"));
+        }
+        route.action = RouteAction::Redirect(redirect_to(linker, redirect, &matches, &redirect.origin(&document.origin)));
+    } else if let Some(response) = &spec.direct_response {
+        if !spec.route.is_empty() {
+            linker.report(diag::route_beside(at.clone(), "directResponse"));
+        }
+        route.action = RouteAction::Respond { status: response.status, body: body(response) };
+    } else if spec.route.is_empty() {
+        linker.report(diag::rule_without_target(at.clone()));
+        targets
+            .push(LinkedTarget::plain(Destination::Invalid { status: 503, reason: "the rule has no destination (WEFT-2010)".into() }, 1));
+    } else {
+        targets = targets_of(linker, document, spec, at);
+    }
+    if let Some(headers) = &spec.headers {
+        route.request_headers = edits(linker, headers.request.as_ref(), at);
+        route.response_headers = edits(linker, headers.response.as_ref(), at);
+    }
+    if let Some(rewrite) = &spec.rewrite {
+        let rewrite_at = rewrite.origin(&document.origin);
+        route.rewrite.authority = rewrite.authority.clone();
+        route.rewrite.path = path_rewrite(linker, rewrite, &matches, &rewrite_at);
+    }
+    route.timeout_ms = spec.timeout.filter(|t| !t.is_zero()).map(millis);
+    route.fault = spec.fault.as_ref().map(|f| fault(linker, document, f)).unwrap_or_default();
+    if matches!(route.action, RouteAction::Forward(_)) {
+        route.retry = Some(spec.retries.as_ref().map_or_else(Retry::built_in, |r| retries(linker, r, &r.origin(&document.origin))));
+    }
+    let mirrors = mirrors(linker, document, spec, at);
+    Some(LinkedRoute { route, matches, targets, mirrors, unresolved_status: 503 })
+}
+
+/// Whole milliseconds; a shorter time that is not zero is one.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    let whole = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    if whole == 0 && !duration.is_zero() { 1 } else { whole }
+}
+
+fn targets_of(linker: &mut Linker<'_>, document: &Document, spec: &istio::HttpRoute, at: &Origin) -> Vec<LinkedTarget> {
+    let only = spec.route.len() == 1;
+    let mut targets = Vec::new();
+    for written in &spec.route {
+        let at = written.origin(&document.origin);
+        let headers = written.headers.as_ref();
+        targets.push(LinkedTarget {
+            destination: destination(linker, document, &written.destination, &at),
+            weight: if only { 1 } else { written.weight.unwrap_or_default() },
+            request_headers: edits(linker, headers.and_then(|h| h.request.as_ref()), &at),
+            response_headers: edits(linker, headers.and_then(|h| h.response.as_ref()), &at),
+        });
+    }
+    if targets.iter().all(|t| t.weight == 0) {
+        linker.report(diag::no_weight(at.clone()));
+    }
+    targets
+}
+
+/// A text match; a bad regular expression is reported and matches nothing (`None`).
+fn text(linker: &mut Linker<'_>, m: &istio::StringMatch, at: &Origin) -> Option<StringMatch> {
+    Some(match m {
+        istio::StringMatch::Exact(t) => StringMatch::Exact(t.clone()),
+        istio::StringMatch::Prefix(t) => StringMatch::Prefix(t.clone()),
+        istio::StringMatch::Regex(t) => StringMatch::Regex(pattern(linker, t, at)?),
+        istio::StringMatch::Present => StringMatch::Present,
+    })
+}
+
+/// A regular expression, or a diagnostic.
+pub(crate) fn pattern(linker: &mut Linker<'_>, text: &str, at: &Origin) -> Option<Pattern> {
+    match Pattern::new(text) {
+        Ok(pattern) => Some(pattern),
+        Err(why) => {
+            linker.report(diag::bad_pattern(at.clone(), text, &why.to_string()));
+            None
+        }
+    }
+}
+
+/// One block of conditions; `None` when a part of it cannot be used: half a block would match what nobody meant.
+fn http_match(linker: &mut Linker<'_>, document: &Document, spec: &Spanned<istio::HttpMatchRequest>) -> Option<LinkedMatch> {
+    let at = spec.origin(&document.origin);
+    let path = match &spec.uri {
+        None | Some(istio::StringMatch::Present) => None,
+        Some(istio::StringMatch::Exact(t)) => Some(PathMatch::Exact(t.clone())),
+        Some(istio::StringMatch::Prefix(t)) => Some(PathMatch::Prefix(t.clone())),
+        Some(istio::StringMatch::Regex(t)) => Some(PathMatch::Regex(pattern(linker, t, &at)?)),
+    };
+    let mut one = |m: &Option<istio::StringMatch>| match m {
+        None | Some(istio::StringMatch::Present) => Some(None),
+        Some(m) => text(linker, m, &at).map(Some),
+    };
+    let (method, scheme, authority) = (one(&spec.method)?, one(&spec.scheme)?, one(&spec.authority)?);
+    let mut headers = named(linker, &spec.headers, false, &at)?;
+    headers.extend(named(linker, &spec.without_headers, true, &at)?);
+    let query = named_query(linker, &spec.query_params, &at)?;
+    let http = HttpMatch {
+        name: spec.name.clone().unwrap_or_default(),
+        path,
+        ignore_path_case: spec.ignore_uri_case,
+        method,
+        scheme,
+        authority,
+        headers,
+        query,
+    };
+    let scope = scope(linker, document, spec.port, &spec.source_labels, spec.source_namespace.as_ref(), &spec.gateways);
+    if http == HttpMatch::default() && scope == Default::default() && spec.uri.is_none() {
+        linker.report(diag::empty_match(at));
+    }
+    Some(LinkedMatch { scope, http })
+}
+
+/// Header conditions. The pseudo-header names are ignored, as Istio says.
+fn named(linker: &mut Linker<'_>, map: &BTreeMap<String, istio::StringMatch>, invert: bool, at: &Origin) -> Option<Vec<NamedMatch>> {
+    let mut out = Vec::new();
+    for (name, m) in map {
+        if matches!(name.as_str(), "uri" | "scheme" | "method" | "authority") {
+            linker.report(diag::ignored_header_match(at.clone(), name));
+            continue;
+        }
+        if name.starts_with('@') {
+            linker.report(diag::claims_unsupported(at.clone(), name));
+            return None;
+        }
+        let value = match m {
+            istio::StringMatch::Present => None,
+            m => Some(text(linker, m, at)?),
+        };
+        out.push(NamedMatch { name: name.to_ascii_lowercase(), value, invert });
+    }
+    Some(out)
+}
+
+fn named_query(linker: &mut Linker<'_>, map: &BTreeMap<String, istio::StringMatch>, at: &Origin) -> Option<Vec<NamedMatch>> {
+    let one = |(name, m): (&String, &istio::StringMatch)| {
+        let value = match m {
+            istio::StringMatch::Present => None,
+            m => Some(text(linker, m, at)?),
+        };
+        Some(NamedMatch { name: name.clone(), value, invert: false })
+    };
+    map.iter().map(one).collect()
+}
+
+/// Header edits; one that HTTP does not allow is reported and left out.
+fn edits(linker: &mut Linker<'_>, spec: Option<&istio::HeaderOperations>, at: &Origin) -> HeaderEdits {
+    let Some(spec) = spec else { return HeaderEdits::default() };
+    let pairs = |map: &BTreeMap<String, String>| map.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+    checked_edits(linker, HeaderEdits { set: pairs(&spec.set), add: pairs(&spec.add), remove: spec.remove.clone() }, at)
+}
+
+/// The edits that HTTP allows.
+pub(crate) fn checked_edits(linker: &mut Linker<'_>, mut edits: HeaderEdits, at: &Origin) -> HeaderEdits {
+    let mut legal = |name: &str, value: &str| {
+        // HTTP/2's pseudo-headers are changed by `rewrite`, not here.
+        let ok = http::HeaderName::from_bytes(name.as_bytes()).is_ok() && http::HeaderValue::from_str(value).is_ok();
+        if !ok {
+            linker.report(diag::bad_header(at.clone(), name));
+        }
+        ok
+    };
+    edits.set.retain(|(n, v)| legal(n, v));
+    edits.add.retain(|(n, v)| legal(n, v));
+    edits.remove.retain(|n| legal(n, ""));
+    edits
+}
+
+/// The prefix that the rule matches, when all of its matches agree on one.
+fn matched_prefix(matches: &[LinkedMatch]) -> Option<String> {
+    let prefix = |m: &LinkedMatch| match &m.http.path {
+        Some(PathMatch::Prefix(text)) => Some(text.clone()),
+        _ => None,
+    };
+    let first = prefix(matches.first()?)?;
+    matches.iter().all(|m| prefix(m).as_ref() == Some(&first)).then_some(first)
+}
+
+fn path_rewrite(linker: &mut Linker<'_>, spec: &istio::HttpRewrite, matches: &[LinkedMatch], at: &Origin) -> Option<PathRewrite> {
+    if let Some(regex) = &spec.uri_regex_rewrite {
+        let pattern = pattern(linker, &regex.pattern, at)?;
+        return Some(PathRewrite::Regex { pattern, substitution: regex.rewrite.clone() });
+    }
+    let uri = spec.uri.clone()?;
+    let prefixes = matches.iter().any(|m| matches!(m.http.path, Some(PathMatch::Prefix(_))));
+    match matched_prefix(matches) {
+        Some(matched) => Some(PathRewrite::Prefix { matched, replacement: uri, segments: false }),
+        None if prefixes => {
+            linker.report(diag::rewrite_of_several_prefixes(at.clone()));
+            Some(PathRewrite::Full(uri))
+        }
+        None => Some(PathRewrite::Full(uri)),
+    }
+}
+
+fn redirect_to(linker: &mut Linker<'_>, spec: &istio::HttpRedirect, matches: &[LinkedMatch], at: &Origin) -> Redirect {
+    let path = match (&spec.uri, &spec.prefix_rewrite) {
+        (Some(uri), _) => Some(PathRewrite::Full(uri.clone())),
+        (None, Some(replacement)) => match matched_prefix(matches) {
+            Some(matched) => Some(PathRewrite::Prefix { matched, replacement: replacement.clone(), segments: false }),
+            None => {
+                linker.report(diag::prefix_rewrite_without_prefix(at.clone()));
+                None
+            }
+        },
+        (None, None) => None,
+    };
+    let status = spec.redirect_code.unwrap_or(301);
+    if ![301, 302, 303, 307, 308].contains(&status) {
+        linker.report(diag::bad_redirect_status(at.clone(), status));
+    }
+    let port = match (spec.port, spec.derive_port) {
+        (Some(port), _) => RedirectPort::Number(port),
+        (None, Some(istio::RedirectPort::FromRequestPort)) => RedirectPort::FromRequest,
+        (None, Some(istio::RedirectPort::FromProtocolDefault) | None) => RedirectPort::FromScheme,
+    };
+    let status = if (300..400).contains(&status) { status } else { 301 };
+    Redirect { status, scheme: spec.scheme.clone(), host: spec.authority.clone(), port, path }
+}
+
+fn body(response: &istio::HttpDirectResponse) -> String {
+    let Some(body) = &response.body else { return String::new() };
+    let decoded = body.bytes.as_ref().and_then(|b| base64::engine::general_purpose::STANDARD.decode(b).ok());
+    body.string.clone().or_else(|| decoded.map(|b| String::from_utf8_lossy(&b).into_owned())).unwrap_or_default()
+}
+
+/// The share of a fault: the older whole-number form counts when the newer is absent; neither is none (Istio).
+fn share(percentage: Option<&istio::Percentage>, percent: Option<u32>) -> Ppm {
+    let value = percentage.map(|p| p.value.unwrap_or_default()).or(percent.map(f64::from));
+    Ppm::from_percent(value.unwrap_or_default())
+}
+
+fn fault(linker: &mut Linker<'_>, document: &Document, spec: &Spanned<istio::HttpFaultInjection>) -> Fault {
+    let delay = spec.delay.as_ref().and_then(|d| {
+        let at = d.origin(&document.origin);
+        if d.percentage.is_none() && d.percent.is_none() {
+            linker.report(diag::fault_without_share(at.clone()));
+        }
+        Some(FaultDelay { share: share(d.percentage.as_ref(), d.percent), delay_ms: millis(d.fixed_delay?) })
+    });
+    let abort = spec.abort.as_ref().and_then(|a| {
+        let at = a.origin(&document.origin);
+        if a.percentage.is_none() {
+            linker.report(diag::fault_without_share(at.clone()));
+        }
+        let share = share(a.percentage.as_ref(), None);
+        match (a.http_status, &a.grpc_status) {
+            (Some(status), _) => Some(FaultAbort { share, status, grpc_status: None }),
+            (None, Some(name)) => match grpc_code(name) {
+                Some(code) => Some(FaultAbort { share, status: 200, grpc_status: Some(code) }),
+                None => {
+                    linker.report(diag::bad_grpc_status(at, name));
+                    None
+                }
+            },
+            (None, None) => None,
+        }
+    });
+    Fault { delay, abort }
+}
+
+/// A gRPC status by name or number.
+pub(crate) fn grpc_code(name: &str) -> Option<u8> {
+    const NAMES: [&str; 17] = [
+        "OK",
+        "CANCELLED",
+        "UNKNOWN",
+        "INVALID_ARGUMENT",
+        "DEADLINE_EXCEEDED",
+        "NOT_FOUND",
+        "ALREADY_EXISTS",
+        "PERMISSION_DENIED",
+        "RESOURCE_EXHAUSTED",
+        "FAILED_PRECONDITION",
+        "ABORTED",
+        "OUT_OF_RANGE",
+        "UNIMPLEMENTED",
+        "INTERNAL",
+        "UNAVAILABLE",
+        "DATA_LOSS",
+        "UNAUTHENTICATED",
+    ];
+    let by_name = NAMES.iter().position(|n| n.eq_ignore_ascii_case(name)).and_then(|i| u8::try_from(i).ok());
+    by_name.or_else(|| name.parse().ok().filter(|code| *code <= 16))
+}
+
+fn retries(linker: &mut Linker<'_>, spec: &istio::HttpRetry, at: &Origin) -> Retry {
+    let built_in = Retry::built_in();
+    Retry {
+        attempts: spec.attempts.unwrap_or(built_in.attempts),
+        per_try_timeout_ms: spec.per_try_timeout.filter(|t| !t.is_zero()).map(millis),
+        on: spec.retry_on.as_deref().filter(|t| !t.trim().is_empty()).map_or(built_in.on, |text| retry_on(linker, text, at)),
+        backoff_ms: spec.backoff.map_or(built_in.backoff_ms, millis),
+    }
+}
+
+/// Envoy's and gRPC's conditions and status codes, comma separated.
+fn retry_on(linker: &mut Linker<'_>, text: &str, at: &Origin) -> RetryOn {
+    let mut on = RetryOn::default();
+    for word in text.split(',').map(str::trim).filter(|w| !w.is_empty()) {
+        match word {
+            "connect-failure" => on.connect_failure = true,
+            "refused-stream" => on.refused_stream = true,
+            "reset" => on.reset = true,
+            "reset-before-request" => on.reset_before_request = true,
+            "gateway-error" => on.gateway_error = true,
+            "5xx" => on.five_xx = true,
+            "retriable-4xx" => on.retriable_4xx = true,
+            // Codes follow in the same list (Istio).
+            "retriable-status-codes" => {}
+            "cancelled" => on.grpc_status.push(1),
+            "deadline-exceeded" => on.grpc_status.push(4),
+            "resource-exhausted" => on.grpc_status.push(8),
+            "internal" => on.grpc_status.push(13),
+            "unavailable" => on.grpc_status.push(14),
+            code => match code.parse::<u16>().ok().filter(|c| (100..600).contains(c)) {
+                Some(code) => on.status.push(code),
+                None => linker.report(diag::unknown_retry_condition(at.clone(), code)),
+            },
+        }
+    }
+    on
+}
+
+fn mirrors(linker: &mut Linker<'_>, document: &Document, spec: &istio::HttpRoute, at: &Origin) -> Vec<(Destination, Ppm)> {
+    let mut out = Vec::new();
+    if let Some(mirror) = &spec.mirror {
+        let percent = spec.mirror_percentage.as_ref().and_then(|p| p.value).or(spec.mirror_percent.map(f64::from)).unwrap_or(100.0);
+        out.push((destination(linker, document, mirror, &mirror.origin(&document.origin)), Ppm::from_percent(percent)));
+    }
+    for mirror in &spec.mirrors {
+        let percent = mirror.percentage.as_ref().and_then(|p| p.value).unwrap_or(100.0);
+        let at = if mirror.line == 0 { at.clone() } else { mirror.origin(&document.origin) };
+        out.push((destination(linker, document, &mirror.destination, &at), Ppm::from_percent(percent)));
+    }
+    out
+}
