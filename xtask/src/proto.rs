@@ -18,6 +18,7 @@ pub(crate) fn generate(root: &Path) -> Result<()> {
     std::fs::create_dir_all(&out).with_context(|| format!("cannot make {}", out.display()))?;
     tonic_prost_build::configure()
         .bytes(".weft.v1.Resource.body")
+        .btree_map(".")
         .build_transport(false)
         .out_dir(&out)
         .compile_fds(descriptors)

@@ -78,6 +78,14 @@ pub struct Hello {
     /// Socket address of its admin endpoint; empty when it has none.
     #[prost(string, tag = "10")]
     pub admin: ::prost::alloc::string::String,
+    /// As granted when it joined. Looked at only when the control plane has lost what it knew of the workload.
+    #[prost(string, tag = "11")]
+    pub workload_name: ::prost::alloc::string::String,
+    #[prost(btree_map = "string, string", tag = "12")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 /// A port of the program and where its proxy takes connections for it.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -491,12 +499,20 @@ pub struct JoinRequest {
     #[prost(bytes = "vec", tag = "2")]
     pub csr: ::prost::alloc::vec::Vec<u8>,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct JoinResponse {
     #[prost(string, tag = "1")]
     pub workload_id: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "2")]
     pub certificate: ::core::option::Option<Certificate>,
+    /// What the token grants, to be told again if the control plane loses its store.
+    #[prost(string, tag = "3")]
+    pub workload_name: ::prost::alloc::string::String,
+    #[prost(btree_map = "string, string", tag = "4")]
+    pub labels: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RenewRequest {
@@ -513,12 +529,15 @@ pub struct Certificate {
     /// The identity that it proves: spiffe://<trust domain>/ns/<namespace>/sa/<account>.
     #[prost(string, tag = "1")]
     pub identity: ::prost::alloc::string::String,
-    /// Leaf first, PEM.
-    #[prost(string, tag = "2")]
-    pub chain_pem: ::prost::alloc::string::String,
+    /// DER, leaf first.
+    #[prost(bytes = "vec", repeated, tag = "2")]
+    pub chain: ::prost::alloc::vec::Vec<::prost::alloc::vec::Vec<u8>>,
     /// Roots of the trust domain, PEM.
     #[prost(string, tag = "3")]
     pub bundle_pem: ::prost::alloc::string::String,
+    /// Time of signing, milliseconds since 1970.
+    #[prost(uint64, tag = "4")]
+    pub issued_at_ms: u64,
 }
 /// Generated client implementations.
 pub mod identity_client {

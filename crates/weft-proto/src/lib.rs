@@ -23,3 +23,6 @@ pub mod v1 {
 
 /// Version of the protocol in `Hello` and `Welcome`.
 pub const PROTOCOL: u32 = 1;
+
+/// The bytes of a resource's body: shared, never copied between the proxies that are sent the same value.
+pub use prost::bytes::Bytes;
