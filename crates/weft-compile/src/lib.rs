@@ -29,10 +29,14 @@ mod authorization;
 mod authorization_rule;
 mod peer_authentication;
 
+mod explain;
+mod match_text;
 mod project;
 
+pub use explain::*;
 pub use gateway::{GATEWAY_NAME_LABEL, GATEWAY_TCP_HOST};
 pub use inputs::*;
 pub use link::{Linked, link};
+pub use match_text::{describe_match, describe_matches};
 pub use mesh::*;
 pub use project::{Projection, ProxyIdentity, ProxyRole, RootState, project};
