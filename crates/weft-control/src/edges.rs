@@ -190,7 +190,7 @@ fn keep_principal(principals: &mut BTreeSet<String>, party: &Party) {
 }
 
 /// A party as a node: by its service, else its workload, else the account of its identity, else unknown.
-fn party_node(party: &Party) -> EdgeNode {
+pub(crate) fn party_node(party: &Party) -> EdgeNode {
     let account = || party.principal.rsplit("/sa/").next().filter(|account| *account != party.principal).unwrap_or_default();
     let namespace_of_principal = || party.principal.split("/ns/").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
     let service =
@@ -200,7 +200,7 @@ fn party_node(party: &Party) -> EdgeNode {
 }
 
 /// The callee: as it is known, else by the host that was called.
-fn destination_node(key: &EdgeKey) -> EdgeNode {
+pub(crate) fn destination_node(key: &EdgeKey) -> EdgeNode {
     if !is_nameless(&key.destination) {
         return party_node(&key.destination);
     }

@@ -132,6 +132,12 @@ impl Records {
         found
     }
 
+    /// The newest that failed or were denied.
+    pub(crate) fn bad(&self, records_max: usize) -> Vec<Arc<RequestRecord>> {
+        let is_bad = |record: &&Arc<RequestRecord>| StatusFilter::Failed.matches(record) || StatusFilter::Denied.matches(record);
+        self.ring.iter().rev().filter(is_bad).take(records_max).cloned().collect()
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.ring.len()
     }

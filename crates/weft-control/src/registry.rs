@@ -19,9 +19,9 @@ pub const AWAY_GRACE_MS: u64 = 10_000;
 /// The same after a restart of the control plane, when all sessions are broken at once.
 pub const RESTART_GRACE_MS: u64 = 30_000;
 /// After this time an absent workload is forgotten; its proxy must join anew.
-pub const ABSENT_KEPT_MS: u64 = 24 * 3600 * 1000;
+pub(crate) const ABSENT_KEPT_MS: u64 = 24 * 3600 * 1000;
 /// Most workloads enrolled at a time.
-pub const WORKLOADS_MAX: usize = 20_000;
+pub(crate) const WORKLOADS_MAX: usize = 20_000;
 
 /// What a proxy is for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -125,7 +125,7 @@ impl Registry {
             workload: workload.clone(),
             ports: Vec::new(),
             healthy: false,
-            role: ProxyRole::Sidecar,
+            role: grant.role,
             presence: Presence::Absent,
             since_ms: now_ms,
         };
@@ -267,7 +267,13 @@ mod tests {
 
     fn grant() -> JoinGrant {
         let labels = [("app".to_owned(), "reviews".to_owned())].into();
-        JoinGrant { namespace: "default".into(), service_account: "reviews".into(), workload: "reviews-v2".into(), labels, ttl_s: 0 }
+        JoinGrant {
+            namespace: "default".into(),
+            service_account: "reviews".into(),
+            workload: "reviews-v2".into(),
+            labels,
+            ..JoinGrant::default()
+        }
     }
     fn port() -> RegisteredPort {
         RegisteredPort {

@@ -50,6 +50,11 @@ impl Telemetry {
         self.lock().records.list(filter)
     }
 
+    /// The newest failed or denied records.
+    pub(crate) fn bad_records(&self, records_max: usize) -> Vec<Arc<RequestRecord>> {
+        self.lock().records.bad(records_max)
+    }
+
     /// All records of one request.
     pub fn record(&self, id: &str) -> Vec<Arc<RequestRecord>> {
         self.lock().records.find(id)

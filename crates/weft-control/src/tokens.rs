@@ -1,5 +1,6 @@
 //! Join tokens: single use, short lived, kept as hashes. Whoever shows one becomes the workload that it grants.
 
+use crate::registry::ProxyRole;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use weft_model::Labels;
@@ -10,7 +11,7 @@ const TOKEN_BYTES: usize = 32;
 /// What a token begins with, so that it is recognised in a log or a commit.
 const TOKEN_PREFIX: &str = "weft-join-";
 /// Lifetime when none is asked for.
-pub const TOKEN_TTL_S_DEFAULT: u64 = 600;
+pub const TOKEN_TTL_S_DEFAULT: u64 = 300;
 /// Longest lifetime.
 pub const TOKEN_TTL_S_MAX: u64 = 7 * 24 * 3600;
 
@@ -28,6 +29,8 @@ pub struct JoinGrant {
     pub labels: Labels,
     /// Lifetime of the token in seconds; 0 for the default.
     pub ttl_s: u64,
+    /// What its proxy may be.
+    pub role: ProxyRole,
 }
 
 /// A fresh token. The secret exists only here.
