@@ -9,4 +9,6 @@ pub mod tls;
 
 pub mod forward;
 
+pub mod capture;
+
 pub mod limits;
