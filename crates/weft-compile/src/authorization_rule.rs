@@ -125,7 +125,7 @@ fn path(linker: &mut Linker<'_>, text: &str, at: &Origin) -> StringMatch {
 }
 
 /// The text as a regular expression for itself.
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         if !c.is_alphanumeric() && c != '/' && c != '_' && c.is_ascii() {

@@ -353,3 +353,49 @@ pub(crate) fn no_certificate(at: Origin, wanted: &str) -> Diagnostic {
 pub(crate) fn unknown_listener_protocol(at: Origin, word: &str) -> Diagnostic {
     Diagnostic::error("WEFT-2411", at, format!("protocol {} is not served; the listener is not opened", quote(word)))
 }
+pub(crate) fn unknown_gateway_class(at: Origin, class: &str) -> Diagnostic {
+    Diagnostic::warning("WEFT-2401", at, format!("no GatewayClass {}; the Gateway is left alone", quote(class)))
+        .fix("write gatewayClassName: weft, or apply the GatewayClass")
+}
+pub(crate) fn parent_not_found(at: Origin, kind: &str, name: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2402", at, format!("no {kind} {} to attach to", name.trim()))
+}
+pub(crate) fn not_allowed_by_listener(at: Origin, gateway: &str, namespace: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2403", at, format!("no listener of Gateway {gateway} takes routes of this kind from namespace {namespace}"))
+        .fix("set allowedRoutes of the listener, e.g. namespaces: {from: All}")
+}
+pub(crate) fn no_matching_hostname(at: Origin, gateway: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2404", at, format!("the route's hostnames and those of Gateway {gateway} have nothing in common"))
+}
+pub(crate) fn backend_not_found(at: Origin, host: &str, near: Option<&str>) -> Diagnostic {
+    let found = Diagnostic::error("WEFT-2405", at, format!("no service {host}; its share of the requests gets 500"));
+    did_you_mean(found, near)
+}
+pub(crate) fn not_granted(at: Origin, kind: &str, namespace: &str, name: &str, from: &str, own: &str) -> Diagnostic {
+    let message = format!("no ReferenceGrant in {namespace} lets a {from} of {own} refer to {kind} {name}");
+    Diagnostic::error("WEFT-2406", at, message).fix(format!("apply a ReferenceGrant in {namespace} from {from} in {own} to {kind}"))
+}
+pub(crate) fn backend_kind_unsupported(at: Origin, group: &str, kind: &str) -> Diagnostic {
+    let dot = if group.is_empty() { "" } else { "." };
+    Diagnostic::error("WEFT-2407", at, format!("a backend of kind {kind}{dot}{group} is not supported; its share of the requests gets 500"))
+}
+pub(crate) fn filter_unsupported(at: Origin) -> Diagnostic {
+    Diagnostic::error("WEFT-2408", at, "the filter is not supported, so that requests get 500").fix("remove the filter")
+}
+pub(crate) fn virtual_service_wins(at: Origin, host: &str, winner: &Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2409", at, format!("{winner} rules {host} and goes before this route, which has no effect in the mesh"))
+        .fix("use one of the two APIs for the host")
+}
+pub(crate) fn rule_without_backend(at: Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2412", at, "the rule has no backendRefs; its requests get 500")
+}
+pub(crate) fn listener_conflict(at: Origin, rival: &str) -> Diagnostic {
+    Diagnostic::error(
+        "WEFT-2413",
+        at,
+        format!("the listener has the port and hostname of listener {rival}, or a protocol that excludes it; it is not opened"),
+    )
+}
+pub(crate) fn port_required(at: Origin, host: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2003", at, format!("service {host} has several ports; the reference must name one")).fix("add port")
+}

@@ -23,7 +23,6 @@ pub(crate) struct LinkedGateway {
     pub(crate) name: String,
     pub(crate) served_by: ServedBy,
     pub(crate) listeners: Vec<LinkedListener>,
-    pub(crate) origin: Origin,
 }
 
 /// Which gateway proxies serve it.

@@ -21,7 +21,6 @@ pub(crate) fn link(linker: &mut Linker<'_>) {
             name: document.meta.name.clone(),
             served_by: ServedBy::Selector(spec.selector.clone()),
             listeners,
-            origin: document.origin.clone(),
         });
     }
 }
@@ -118,9 +117,10 @@ fn common_hosts(listener: &LinkedListener, vs: &LinkedVirtualService) -> Vec<Hos
 /// Merges the rules into the listener: those of an older VirtualService for the same host stand first.
 fn attach(listener: &mut LinkedListener, vs: &LinkedVirtualService, hosts: Vec<HostPattern>) {
     match listener.protocol {
-        Protocol::Tcp => listener.tcp.extend(vs.tcp.iter().cloned().filter(|_| !hosts.is_empty())),
+        _ if hosts.is_empty() => {}
+        Protocol::Tcp => listener.tcp.extend(vs.tcp.iter().cloned()),
         Protocol::Tls => {
-            for rule in vs.tls.iter().filter(|_| !hosts.is_empty()) {
+            for rule in &vs.tls {
                 let within = |sni: &HostPattern| hosts.iter().find_map(|h| h.intersect(sni));
                 let sni: Vec<HostPattern> = rule.route.sni.iter().filter_map(within).collect();
                 if !sni.is_empty() {
@@ -130,7 +130,7 @@ fn attach(listener: &mut LinkedListener, vs: &LinkedVirtualService, hosts: Vec<H
                 }
             }
             if listener.tls.is_some() {
-                listener.tcp.extend(vs.tcp.iter().cloned().filter(|_| !hosts.is_empty()));
+                listener.tcp.extend(vs.tcp.iter().cloned());
             }
         }
         Protocol::Http | Protocol::Http2 | Protocol::Grpc | Protocol::Https | Protocol::Auto | Protocol::Udp => {

@@ -20,9 +20,11 @@ mod http_rules;
 mod istio_http;
 mod virtual_service;
 
+mod api_route;
 mod gateway;
 mod gateway_api;
 mod istio_gateway;
+mod reference_grant;
 mod secret;
 
 mod authorization;

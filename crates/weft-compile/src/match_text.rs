@@ -3,7 +3,7 @@
 use weft_model::{HttpMatch, NamedMatch, PathMatch, RequestHead, StringMatch};
 
 /// A text match in words.
-pub fn describe_text(m: &StringMatch) -> String {
+fn describe_text(m: &StringMatch) -> String {
     match m {
         StringMatch::Exact(t) => t.clone(),
         StringMatch::ExactIgnoreCase(t) => format!("{t} (any case)"),
@@ -78,7 +78,7 @@ pub fn describe_matches(matches: &[HttpMatch]) -> String {
 }
 
 /// The first condition of an alternative that the request does not meet; `None` when it meets all.
-pub fn refusal(m: &HttpMatch, request: &RequestHead<'_>) -> Option<String> {
+pub(crate) fn refusal(m: &HttpMatch, request: &RequestHead<'_>) -> Option<String> {
     conditions(m).into_iter().find(|(_, single)| !single.matches(request)).map(|(text, single)| match &single.headers.first() {
         Some(header) => match request.headers.get(header.name.as_str()) {
             None => format!("wants {text}; the request has no such header"),
