@@ -1,0 +1,73 @@
+//! The load test: a client and a server with different pairs of proxies between them, all on one core, in one run.
+//!
+//! What counts is the CPU time of both proxies together per request. Throughput on a shared core only ranks.
+
+mod certificates;
+mod client;
+mod origin;
+mod peers;
+mod procfs;
+mod report;
+mod scenario;
+mod weft;
+
+use anyhow::{Context, Result, bail};
+use std::{collections::BTreeMap, process::ExitCode};
+
+const USAGE: &str = "\
+weft-bench load [--weft PATH] [--data DIR] [--rounds N] [--seconds N] [--rate N] [--only direct,weft,nginx,haproxy,envoy]
+                [--envoy PATH] [--quick]
+weft-bench origin [--listen ADDRESS:PORT]
+weft-bench client --target ADDRESS:PORT [--host NAME] [--connections N] [--seconds N] [--warmup N] [--rate N] [--roots FILE]
+";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weft-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &[String]) -> Result<()> {
+    let Some((command, rest)) = args.split_first() else { bail!("{USAGE}") };
+    let options = Options::parse(rest)?;
+    match command.as_str() {
+        "load" => scenario::load(&options),
+        "origin" => origin::run(options.text("listen").unwrap_or("127.0.0.1:0")),
+        "client" => {
+            let result = client::run(&client::Plan::from_options(&options)?)?;
+            println!("{}", serde_json::to_string(&result)?);
+            Ok(())
+        }
+        _ => bail!("{USAGE}"),
+    }
+}
+
+/// `--name value` and `--flag`.
+pub(crate) struct Options(BTreeMap<String, String>);
+
+impl Options {
+    fn parse(args: &[String]) -> Result<Self> {
+        let mut options = BTreeMap::new();
+        let mut rest = args.iter();
+        while let Some(arg) = rest.next() {
+            let name = arg.strip_prefix("--").with_context(|| format!("{arg:?} is not an option\n{USAGE}"))?;
+            let value = if name == "quick" { String::new() } else { rest.next().with_context(|| format!("{arg} wants a value"))?.clone() };
+            options.insert(name.to_owned(), value);
+        }
+        Ok(Self(options))
+    }
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+    pub(crate) fn flag(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+    pub(crate) fn number(&self, name: &str, default: u64) -> Result<u64> {
+        self.text(name).map_or(Ok(default), |t| t.parse().with_context(|| format!("--{name} wants a number")))
+    }
+}
