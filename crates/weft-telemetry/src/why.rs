@@ -156,8 +156,11 @@ fn decisive(hops: &[Hop<'_>]) -> usize {
 /// The decisive hop's sentence, and what the outermost caller saw of it.
 fn sentence(first: &Hop<'_>, hop: &Hop<'_>, at: usize) -> String {
     let (cause, record) = hop.verdict();
-    let inner = words::sentence(cause, record);
+    let mut inner = words::sentence(cause, record);
     let outer = first.outer();
+    if cause != Cause::RetriesExhausted && cause.is_local() && record.attempts.len() > 1 {
+        inner.push_str(&format!(" It was tried {} times.", record.attempts.len()));
+    }
     match (at, first.failed()) {
         (0, _) => inner,
         (_, true) => format!("{inner} {} got {} because of it.", words::name(&outer.source), status(outer)),

@@ -107,7 +107,11 @@ impl Cause {
             () if has(Flag::Overload) => Self::Overload,
             () if record.status == 431 || details == details::HEADERS_TOO_LARGE => Self::HeadersTooLarge,
             () if has(Flag::DownstreamProtocol) => Self::DownstreamProtocol,
-            () if has(Flag::RetryLimitExceeded) => Self::RetriesExhausted,
+            () if has(Flag::RetryLimitExceeded) => match Self::upstream(record) {
+                // The last answer was an error like those before it.
+                Self::Success | Self::ProgramError | Self::DirectResponse | Self::FaultDelay | Self::Unknown => Self::RetriesExhausted,
+                cause => cause,
+            },
             () => Self::upstream(record),
         }
     }

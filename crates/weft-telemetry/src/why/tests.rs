@@ -94,6 +94,11 @@ fn ways_to_the_upstream() {
         r.attempts = vec![attempt("503"), attempt("503"), attempt("reset before headers")];
     };
     check(retried, Cause::RetriesExhausted, &["all 3 attempts", "reset before headers"]);
+    let refused = |r: &mut RequestRecord| {
+        r.flags = vec![Flag::UpstreamConnectionFailure, Flag::RetryLimitExceeded];
+        r.attempts = vec![attempt("connect refused"), attempt("connect refused")];
+    };
+    check(refused, Cause::ConnectionRefused, &["refused the connection", "It was tried 2 times."]);
     let timer = |name: &'static str| {
         move |r: &mut RequestRecord| {
             r.flags = vec![Flag::UpstreamTimeout];
