@@ -10,5 +10,6 @@ pub mod tls;
 pub mod forward;
 
 pub mod capture;
+pub mod dns;
 
 pub mod limits;

@@ -13,3 +13,15 @@ pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_millis(500);
 
 /// Bytes buffered per direction of a forwarded connection.
 pub const FORWARD_BUFFER_BYTES: usize = 16 * 1024;
+
+/// Bytes of a DNS message over UDP, in either direction (what fits a packet of IPv6's least size).
+pub const DNS_PAYLOAD_BYTES_MAX: usize = 1232;
+
+/// DNS questions over UDP that are answered at a time; further ones wait in the socket's buffer.
+pub const DNS_QUESTIONS_MAX: usize = 256;
+
+/// DNS connections over TCP at a time.
+pub const DNS_CONNECTIONS_MAX: usize = 64;
+
+/// How long a DNS connection over TCP may be silent.
+pub const DNS_IDLE: Duration = Duration::from_secs(10);

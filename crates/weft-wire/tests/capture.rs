@@ -6,10 +6,10 @@
 
 use std::{
     ffi::OsString,
-    io::{Read, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket},
-    path::{Path, PathBuf},
-    process::Command,
+    path::Path,
+    process::{Command, Stdio},
     time::Duration,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -29,7 +29,7 @@ fn main() {
     match arguments.as_slice() {
         ["program", name, rest @ ..] => program(name, rest),
         ["scenarios"] => scenarios(),
-        ["holder", folder] => holder(Path::new(folder)),
+        ["holder"] => holder(),
         // What nextest asks for.
         ["--list", .., "--ignored"] => {}
         ["--list", ..] => println!("capture: test"),
@@ -274,41 +274,29 @@ fn children() -> Vec<u32> {
     text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
 }
 
-/// A second process holds a capture and is killed; agent and program must not survive it.
+/// A second process holds a capture and is killed; agent and program must not survive it. Both have its standard output open, so
+/// the end of that pipe is the end of them all.
 async fn parent_killed() {
-    let folder = tempfile::tempdir().expect("temp dir");
     let exe = std::env::current_exe().expect("own path");
-    let mut holder = Command::new(exe).arg("holder").arg(folder.path()).spawn().expect("started");
-    let pids: Vec<u32> = loop {
-        let known: Option<Vec<u32>> = ["agent", "program"].iter().map(|name| read_number(&folder.path().join(name))).collect();
-        match known {
-            Some(pids) => break pids,
-            None => tokio::time::sleep(Duration::from_millis(10)).await,
-        }
-    };
+    let mut holder = Command::new(exe).arg("holder").stdout(Stdio::piped()).spawn().expect("started");
+    let mut output = BufReader::new(holder.stdout.take().expect("piped"));
+    let mut line = String::new();
+    output.read_line(&mut line).expect("read");
+    let pids: Vec<u32> = line.split_whitespace().map(|pid| pid.parse().expect("a process id")).collect();
+    assert_eq!(pids.len(), 2, "agent and program: {line}");
+    assert!(pids.iter().all(|pid| Path::new(&format!("/proc/{pid}")).exists()));
     holder.kill().expect("killed");
     holder.wait().expect("reaped");
-    while pids.iter().any(|pid| is_running(*pid)) {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    // The program ignores SIGTERM, so the agent needs its grace.
+    tokio::task::spawn_blocking(move || output.read_to_string(&mut line)).await.expect("no panic").expect("everybody has gone");
 }
 
-/// Present and not a zombie that somebody else has to reap.
-fn is_running(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with('Z'))
-}
-
-fn holder(folder: &Path) {
-    let write = |name: &str, pid: u32| {
-        let temporary: PathBuf = folder.join(format!("{name}.tmp"));
-        std::fs::write(&temporary, pid.to_string()).and_then(|()| std::fs::rename(&temporary, folder.join(name))).expect("written");
-    };
+fn holder() {
     let (capture, _sockets) = start(&own(&["ignore-term"]));
-    write("agent", children().into_iter().max().expect("the agent"));
+    let agent = children().into_iter().max().expect("the agent");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("runtime");
     runtime.block_on(async {
-        write("program", capture.start_program().await.expect("started"));
+        println!("{agent} {}", capture.start_program().await.expect("started"));
         capture.wait().await;
     });
 }
