@@ -4,10 +4,33 @@
 //! `http::serve` or a connection in `tcp::serve`, are judged against one immutable [`Snapshot`], and leave through an
 //! upstream pool. What a policy means is decided in `weft-model`; this crate decides only when it is applied.
 
-pub mod control;
-pub mod limits;
-mod shared;
-pub mod snapshot;
+mod proxy;
 
+mod accept;
+mod destination;
+mod http;
+mod policy;
+mod tcp;
+
+pub mod snapshot;
+mod upstream;
+mod worker;
+
+pub mod control;
+mod shared;
+
+mod config;
+mod program;
+mod telemetry;
+
+mod local;
+mod net;
+
+pub mod limits;
+
+pub use config::{ExplicitListener, GatewayPorts, InboundSocket, ProxyConfig, Role};
+pub use program::Program;
+pub use proxy::{ProxyHandle, address_of, serve};
 pub use shared::Shared;
 pub use snapshot::{Rejection, Snapshot};
+pub use telemetry::AccessLog;

@@ -48,3 +48,5 @@ pub const AUTHORITY_BYTES_MAX: usize = 512;
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Reports waiting for the control client; beyond it they are dropped and counted.
 pub const REPORTS_QUEUED_MAX: usize = 64;
+/// Most headers in one response of an upstream.
+pub const RESPONSE_HEADERS_MAX: usize = 200;

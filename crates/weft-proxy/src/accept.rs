@@ -1,0 +1,191 @@
+//! From an accepted connection to what serves it: who is there, what is spoken, what was wanted.
+
+use crate::{
+    destination::find_service,
+    http::{Connection, Pool, Reject, Scope, serve_http, tls_record},
+    limits,
+    net::{FirstBytes, Io, Prefixed, original_destination},
+    tcp,
+    worker::Worker,
+};
+use std::{net::SocketAddr, rc::Rc, sync::Arc};
+use tokio::net::TcpStream;
+use weft_model::{Protocol, Service};
+use weft_pki::{Alpn, ClientAuth};
+use weft_std::clock;
+use weft_wire::{listen::Acceptor, sniff::sniff, tls::ServerTls};
+
+/// What a listener is for.
+#[derive(Clone)]
+pub(crate) enum Duty {
+    /// Calls to a port of the program.
+    Inbound { port: u16, pool: Rc<Pool>, tls: ServerTls },
+    /// Captured calls of the program.
+    Outbound,
+    /// Calls of the program to one service port.
+    Explicit { host: Arc<str>, port: u16 },
+    /// Calls of the program through an HTTP proxy.
+    HttpProxy,
+    /// Calls from outside.
+    Gateway { port: u16, tls: Option<ServerTls> },
+}
+
+/// Accepts until the proxy drains or the listener is told to stop.
+pub(crate) async fn listen(worker: Rc<Worker>, listener: std::net::TcpListener, duty: Duty, stop: impl Future<Output = ()>) {
+    let mut acceptor = match Acceptor::new(listener) {
+        Ok(acceptor) => acceptor,
+        Err(error) => return tracing::error!(%error, "a listener cannot be used"),
+    };
+    let mut stop = std::pin::pin!(stop);
+    let drain = worker.drain.clone();
+    let mut draining = std::pin::pin!(drain.signaled());
+    loop {
+        let (stream, from) = tokio::select! {
+            accepted = acceptor.accept() => accepted,
+            () = stop.as_mut() => return,
+            () = draining.as_mut() => return,
+        };
+        if worker.connections.get() >= limits::CONNECTIONS_MAX {
+            // Closed at once: the caller learns it now and not after a time-out.
+            worker.refused_connections.set(worker.refused_connections.get() + 1);
+            continue;
+        }
+        let (worker, duty) = (worker.clone(), duty.clone());
+        let spawner = worker.tasks.clone();
+        let counted = Counted::new(&worker);
+        spawner.spawn_local("connection", async move {
+            serve(worker, stream, from, duty).await;
+            drop(counted);
+        });
+    }
+}
+
+/// A connection in the worker's count.
+struct Counted(Rc<Worker>);
+
+impl Counted {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.connections.set(worker.connections.get() + 1);
+        Self(worker.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+    }
+}
+
+async fn serve(worker: Rc<Worker>, stream: TcpStream, from: SocketAddr, duty: Duty) {
+    let Ok(local) = stream.local_addr() else { return };
+    match duty {
+        Duty::Inbound { port, pool, tls } => inbound(worker, stream, from, local, port, pool, tls).await,
+        Duty::Outbound => {
+            let Some(wanted) = original_destination(&stream) else {
+                // Someone called the capture port itself: there is nothing to pass on to.
+                return;
+            };
+            let config = worker.config();
+            let (service, _) = find_service(&worker, config, &wanted.ip().to_string()).await;
+            outbound(worker, stream, from, wanted, service).await;
+        }
+        Duty::Explicit { host, port } => {
+            let config = worker.config();
+            let (service, _) = find_service(&worker, config, &host).await;
+            outbound(worker, stream, from, SocketAddr::new(local.ip(), port), service).await;
+        }
+        Duty::HttpProxy => {
+            let scope = Scope::Outbound { port: 80, service: None, proxy: true };
+            let conn = Connection { worker, peer_address: from, local_address: local, peer: None, tls: None, sni: None, scope };
+            serve_http(Rc::new(conn), Box::new(stream), FirstBytes::Http1).await;
+        }
+        Duty::Gateway { port, tls } => gateway(worker, stream, from, local, port, tls).await,
+    }
+}
+
+/// Bytes of the mesh or of outside, for the program.
+async fn inbound(worker: Rc<Worker>, stream: TcpStream, from: SocketAddr, local: SocketAddr, port: u16, pool: Rc<Pool>, tls: ServerTls) {
+    let Ok((first, stream)) = sniff(stream, clock::now() + limits::SNIFF_TIMEOUT).await else { return };
+    let config = worker.config();
+    let mode = config.snapshot.inbound.as_ref().map(|i| i.mtls(port).0).unwrap_or_default();
+    let scope = Scope::Inbound { port, pool };
+    let mut conn = Connection { worker, peer_address: from, local_address: local, peer: None, tls: None, sni: None, scope };
+    match first {
+        FirstBytes::Closed => {}
+        FirstBytes::Tls if mode.accepts_mtls() => {
+            let secured = match tls.accept(stream, clock::now() + limits::TLS_TIMEOUT).await {
+                Ok(secured) => secured,
+                Err(error) => return tcp::refused(&conn, &Reject::Tls(error.to_string())),
+            };
+            let alpn = secured.tls.alpn;
+            conn.tls = secured.peer.as_ref().map(tls_record);
+            conn.peer = secured.peer;
+            let io: Io = Box::new(secured.stream);
+            match alpn {
+                Some(Alpn::WeftHttp1) => serve_http(Rc::new(conn), io, FirstBytes::Http1).await,
+                Some(Alpn::WeftH2) => serve_http(Rc::new(conn), io, FirstBytes::H2).await,
+                _ => tcp::inbound(conn, io).await,
+            }
+        }
+        // Plain text to a STRICT port: for HTTP the caller is told why, other bytes are just refused; both by the same policy.
+        FirstBytes::Http1 | FirstBytes::H2 if !declared_opaque(&conn, port) => serve_http(Rc::new(conn), Box::new(stream), first).await,
+        _ => tcp::inbound(conn, Box::new(stream)).await,
+    }
+}
+
+fn declared_opaque(conn: &Connection, port: u16) -> bool {
+    let config = conn.worker.config();
+    let declared = config.snapshot.inbound.as_ref().and_then(|i| i.ports.iter().find(|p| p.port == port)).map(|p| p.protocol);
+    matches!(declared, Some(Protocol::Tcp | Protocol::Tls | Protocol::Https))
+}
+
+/// Bytes of the program, for somewhere.
+async fn outbound(worker: Rc<Worker>, stream: TcpStream, from: SocketAddr, wanted: SocketAddr, service: Option<Arc<Service>>) {
+    let declared = service.as_ref().and_then(|s| s.port(wanted.port())).map(|p| p.protocol);
+    let scope = Scope::Outbound { port: wanted.port(), service, proxy: false };
+    let conn = Connection { worker, peer_address: from, local_address: wanted, peer: None, tls: None, sni: None, scope };
+    if matches!(declared, Some(Protocol::Tcp)) {
+        return tcp::outbound(conn, Box::new(stream)).await;
+    }
+    let Ok((first, stream)) = sniff(stream, clock::now() + limits::SNIFF_TIMEOUT).await else { return };
+    match (first, declared) {
+        (FirstBytes::Closed, _) => {}
+        (FirstBytes::Http1 | FirstBytes::H2, Some(Protocol::Tls | Protocol::Https)) => tcp::outbound(conn, Box::new(stream)).await,
+        (FirstBytes::Http1 | FirstBytes::H2, _) => serve_http(Rc::new(conn), Box::new(stream), first).await,
+        (FirstBytes::Tls, _) => {
+            let (name, stream) = tcp::server_name(stream).await;
+            let conn = Connection { sni: name, ..conn };
+            tcp::outbound(conn, Box::new(stream)).await;
+        }
+        // A port declared as HTTP speaks HTTP: hyper answers what is not a request with 400.
+        (_, Some(protocol)) if protocol.is_http() => serve_http(Rc::new(conn), Box::new(stream), FirstBytes::Http1).await,
+        _ => tcp::outbound(conn, Box::new(stream)).await,
+    }
+}
+
+/// Bytes from outside, at an edge.
+async fn gateway(worker: Rc<Worker>, stream: TcpStream, from: SocketAddr, local: SocketAddr, port: u16, tls: Option<ServerTls>) {
+    let scope = Scope::Gateway { port, tls: tls.is_some() };
+    let conn = Connection { worker, peer_address: from, local_address: local, peer: None, tls: None, sni: None, scope };
+    let Some(tls) = tls else {
+        let deadline = clock::now() + conn.worker.settings.header_timeout;
+        return match sniff(stream, deadline).await {
+            Ok((FirstBytes::Closed | FirstBytes::Nothing, _)) | Err(_) => {}
+            Ok((FirstBytes::H2, stream)) => serve_http(Rc::new(conn), Box::new(stream), FirstBytes::H2).await,
+            Ok((_, stream)) => serve_http(Rc::new(conn), Box::new(stream), FirstBytes::Http1).await,
+        };
+    };
+    let stream = Prefixed::new(bytes::BytesMut::new(), stream);
+    match tls.accept(stream, clock::now() + limits::TLS_TIMEOUT).await {
+        Ok(secured) => {
+            let first = if secured.tls.alpn == Some(Alpn::H2) { FirstBytes::H2 } else { FirstBytes::Http1 };
+            serve_http(Rc::new(conn), Box::new(secured.stream), first).await;
+        }
+        Err(error) => tracing::debug!(%error, %from, port, "a TLS handshake at the edge failed"),
+    }
+}
+
+/// The mesh's server side of TLS, as an inbound listener needs it.
+pub(crate) fn mesh_tls(worker: &Worker) -> ServerTls {
+    ServerTls::mesh(&worker.shared.svid, &Alpn::MESH, ClientAuth::Required)
+}

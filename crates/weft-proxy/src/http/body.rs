@@ -1,0 +1,292 @@
+//! Bodies: streamed, counted, and closed with the exchange that they belong to.
+
+use super::{
+    exchange::{Ended, Exchange},
+    pool::Lease,
+};
+use crate::{
+    limits::REPLAY_BYTES_MAX,
+    upstream::{Admitted, InFlight},
+};
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use std::{
+    cell::{Cell, RefCell},
+    collections::VecDeque,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+/// Error of any body.
+pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What lasts as long as an exchange and is given back at its end.
+#[derive(Default)]
+pub(crate) struct Lasting {
+    /// The upstream connection in use.
+    pub lease: Option<Lease>,
+    /// A counted place among the requests of the cluster, with its retries.
+    pub admitted: Option<Admitted>,
+    /// The count at the endpoint.
+    pub in_flight: Option<InFlight>,
+}
+
+impl Lasting {
+    /// Gives everything back; the connection to its pool only when the exchange was `complete`.
+    pub(crate) fn release(&mut self, complete: bool) {
+        if let Some(lease) = self.lease.take() {
+            lease.give_back(complete);
+        }
+        (self.admitted, self.in_flight) = (None, None);
+    }
+}
+
+impl Drop for Lasting {
+    fn drop(&mut self) {
+        self.release(false);
+    }
+}
+
+/// Body of an answer.
+pub(crate) struct ResponseBody {
+    inner: Inner,
+    sent: u64,
+    exchange: Option<Box<Exchange>>,
+    /// The route's time-out also bounds the answer's body.
+    deadline: Option<Pin<Box<tokio::time::Sleep>>>,
+}
+
+enum Inner {
+    Empty,
+    Full(Option<Bytes>),
+    Upstream(Incoming),
+}
+
+impl ResponseBody {
+    /// Of the upstream; closes `exchange` when it ends.
+    pub(crate) fn upstream(body: Incoming, exchange: Box<Exchange>, deadline: Option<weft_std::clock::Instant>) -> Self {
+        let deadline = deadline.filter(|_| !body.is_end_stream()).map(|at| Box::pin(tokio::time::sleep_until(at)));
+        Self { inner: Inner::Upstream(body), sent: 0, exchange: Some(exchange), deadline }
+    }
+    /// Made here.
+    pub(crate) fn local(bytes: Bytes, exchange: Option<Box<Exchange>>) -> Self {
+        let inner = if bytes.is_empty() { Inner::Empty } else { Inner::Full(Some(bytes)) };
+        Self { inner, sent: 0, exchange, deadline: None }
+    }
+    fn close(&mut self, ended: Ended) {
+        if let Some(mut exchange) = self.exchange.take() {
+            exchange.close(self.sent, ended);
+        }
+    }
+    fn trailers(&mut self, trailers: &HeaderMap) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.record.grpc_status = super::headers::grpc_status(trailers).or(exchange.record.grpc_status);
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(deadline) = &mut self.deadline
+            && deadline.as_mut().poll(cx).is_ready()
+        {
+            self.close(Ended::TimedOut);
+            return Poll::Ready(Some(Err("the route's time-out passed".into())));
+        }
+        let polled = match &mut self.inner {
+            Inner::Empty => None,
+            Inner::Full(bytes) => bytes.take().map(|b| Ok(Frame::data(b))),
+            Inner::Upstream(body) => ready!(Pin::new(body).poll_frame(cx)),
+        };
+        match &polled {
+            None => self.close(Ended::Complete),
+            Some(Err(_)) => self.close(Ended::UpstreamBroke),
+            Some(Ok(frame)) => {
+                self.sent += frame.data_ref().map_or(0, |d| d.len() as u64);
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.trailers(trailers);
+                }
+            }
+        }
+        Poll::Ready(polled.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.inner {
+            Inner::Empty | Inner::Full(None) => true,
+            Inner::Full(Some(_)) => false,
+            Inner::Upstream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.inner {
+            Inner::Empty | Inner::Full(None) => SizeHint::with_exact(0),
+            Inner::Full(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
+            Inner::Upstream(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        // hyper does not poll again after a frame that it knows to be the last.
+        let ended = if self.is_end_stream() { Ended::Complete } else { Ended::DownstreamLeft };
+        self.close(ended);
+    }
+}
+
+/// Body of a request on its way upstream.
+pub(crate) enum RequestBody {
+    /// None.
+    Empty,
+    /// Passed on as it comes; can be sent once.
+    Once {
+        /// The caller's body.
+        body: Incoming,
+        /// Counts its bytes.
+        received: Rc<Cell<u64>>,
+        /// Set when it is through: until then the connection is not free.
+        sent: Rc<Cell<bool>>,
+    },
+    /// Passed on and remembered, so that it can be sent again.
+    Replayed {
+        /// Where it is kept.
+        replay: Rc<Replay>,
+        /// Attempts get increasing numbers; only the newest may read.
+        attempt: u32,
+        /// Frames already sent by this attempt.
+        at: usize,
+        /// Set when it is through.
+        sent: Rc<Cell<bool>>,
+    },
+}
+
+/// What has come in of a body that may be sent again.
+pub(crate) struct Replay {
+    body: RefCell<Incoming>,
+    kept: RefCell<VecDeque<Bytes>>,
+    trailers: RefCell<Option<HeaderMap>>,
+    bytes: Cell<usize>,
+    received: Rc<Cell<u64>>,
+    ended: Cell<bool>,
+    attempt: Cell<u32>,
+}
+
+impl Replay {
+    pub(crate) fn new(body: Incoming, received: Rc<Cell<u64>>) -> Rc<Self> {
+        Rc::new(Self {
+            body: RefCell::new(body),
+            kept: RefCell::default(),
+            trailers: RefCell::default(),
+            bytes: Cell::new(0),
+            received,
+            ended: Cell::new(false),
+            attempt: Cell::new(0),
+        })
+    }
+    /// Can it still be sent from its beginning?
+    pub(crate) fn is_whole(&self) -> bool {
+        self.bytes.get() <= REPLAY_BYTES_MAX
+    }
+    /// The body for the next attempt. Those of earlier attempts fail from now on.
+    pub(crate) fn next_attempt(self: &Rc<Self>, sent: Rc<Cell<bool>>) -> RequestBody {
+        self.attempt.set(self.attempt.get() + 1);
+        RequestBody::Replayed { replay: self.clone(), attempt: self.attempt.get(), at: 0, sent }
+    }
+
+    fn poll(&self, cx: &mut Context<'_>, at: &mut usize) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(kept) = self.kept.borrow().get(*at) {
+            *at += 1;
+            return Poll::Ready(Some(Ok(Frame::data(kept.clone()))));
+        }
+        if self.ended.get() {
+            return Poll::Ready(self.trailers.borrow_mut().take().map(|t| Ok(Frame::trailers(t))));
+        }
+        let polled = ready!(Pin::new(&mut *self.body.borrow_mut()).poll_frame(cx));
+        match &polled {
+            None => self.ended.set(true),
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.keep(data, at);
+                }
+                self.ended.set(frame.is_trailers() || self.body.borrow().is_end_stream());
+            }
+            Some(Err(_)) => {}
+        }
+        Poll::Ready(polled.map(|frame| frame.map_err(Into::into)))
+    }
+
+    fn keep(&self, data: &Bytes, at: &mut usize) {
+        self.received.set(self.received.get() + data.len() as u64);
+        self.bytes.set(self.bytes.get() + data.len());
+        match self.is_whole() {
+            true => {
+                self.kept.borrow_mut().push_back(data.clone());
+                *at += 1;
+            }
+            // Too long to send again: what was kept is not needed any more.
+            false => {
+                self.kept.borrow_mut().clear();
+                *at = 0;
+            }
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Empty => Poll::Ready(None),
+            Self::Once { body, received, sent } => {
+                let polled = ready!(Pin::new(&mut *body).poll_frame(cx));
+                if let Some(Ok(frame)) = &polled {
+                    received.set(received.get() + frame.data_ref().map_or(0, |d| d.len() as u64));
+                }
+                sent.set(polled.is_none() || body.is_end_stream());
+                Poll::Ready(polled.map(|frame| frame.map_err(Into::into)))
+            }
+            Self::Replayed { replay, attempt, at, sent } => {
+                if replay.attempt.get() != *attempt {
+                    return Poll::Ready(Some(Err("another attempt sends this body now".into())));
+                }
+                let polled = ready!(replay.poll(cx, at));
+                sent.set(replay.ended.get() && *at >= replay.kept.borrow().len());
+                Poll::Ready(polled)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Once { body, .. } => body.is_end_stream(),
+            Self::Replayed { .. } => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Once { body, .. } => body.size_hint(),
+            Self::Replayed { replay, at: 0, .. } if replay.bytes.get() == 0 => replay.body.borrow().size_hint(),
+            Self::Replayed { replay, .. } => {
+                // What was read and what is to come, together as the first attempt saw them.
+                let rest = replay.body.borrow().size_hint();
+                match rest.exact() {
+                    Some(n) => SizeHint::with_exact(n + replay.bytes.get() as u64),
+                    None => SizeHint::default(),
+                }
+            }
+        }
+    }
+}

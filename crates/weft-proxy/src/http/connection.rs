@@ -1,0 +1,208 @@
+//! A downstream connection that speaks HTTP: what is known of its other end, and hyper serving it.
+
+use super::{Pool, headers, serve};
+use crate::{
+    limits,
+    local::LocalExecutor,
+    net::{FirstBytes, Io},
+    worker::{Config, Worker},
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use hyper::{
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use weft_model::Service;
+use weft_pki::Peer;
+use weft_telemetry::{Party, TlsRecord};
+
+/// One downstream connection.
+pub(crate) struct Connection {
+    pub worker: Rc<Worker>,
+    pub peer_address: SocketAddr,
+    pub local_address: SocketAddr,
+    /// Proven identity of the other end.
+    pub peer: Option<Peer>,
+    /// The same for records.
+    pub tls: Option<TlsRecord>,
+    pub sni: Option<String>,
+    pub scope: Scope,
+}
+
+/// Which side of the mesh the connection came in at.
+pub(crate) enum Scope {
+    /// From the program of this workload.
+    Outbound {
+        /// Port that it wanted.
+        port: u16,
+        /// Service that it wanted, by address or by listener.
+        service: Option<Arc<Service>>,
+        /// An HTTP proxy: the request names host and port.
+        proxy: bool,
+    },
+    /// From the mesh or outside, to the program.
+    Inbound {
+        /// Port of the program.
+        port: u16,
+        /// Connections to it.
+        pool: Rc<Pool>,
+    },
+    /// From outside, at an edge.
+    Gateway {
+        /// Port as written in the object.
+        port: u16,
+        /// Is TLS terminated here?
+        tls: bool,
+    },
+}
+
+impl Connection {
+    /// `http` or `https`, as the caller sees it.
+    pub(crate) fn scheme(&self) -> &'static str {
+        match self.scope {
+            Scope::Gateway { tls: true, .. } => "https",
+            Scope::Gateway { .. } | Scope::Inbound { .. } | Scope::Outbound { .. } => "http",
+        }
+    }
+
+    /// Port that was called.
+    pub(crate) fn port(&self) -> u16 {
+        match self.scope {
+            Scope::Outbound { port, .. } | Scope::Inbound { port, .. } | Scope::Gateway { port, .. } => port,
+        }
+    }
+
+    /// Removes what must not come from outside, and sets what the next hop may rely on.
+    pub(crate) fn sanitize(&self, map: &mut HeaderMap) {
+        match &self.scope {
+            Scope::Outbound { .. } => {
+                headers::strip_weft(map);
+                map.remove(headers::FORWARDED_CLIENT_CERT);
+                map.entry(headers::FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
+            }
+            // Over mutual TLS `x-weft-peer` was read already; in plain text nobody is believed.
+            Scope::Inbound { .. } => {
+                headers::strip_weft(map);
+                map.remove(headers::FORWARDED_CLIENT_CERT);
+            }
+            Scope::Gateway { .. } => {
+                headers::strip_weft(map);
+                while let Some(name) = map.keys().find(|n| is_edge_only(n)).cloned() {
+                    map.remove(name);
+                }
+                if let Ok(ip) = HeaderValue::from_str(&self.peer_address.ip().to_canonical().to_string()) {
+                    map.insert(headers::FORWARDED_FOR, ip);
+                }
+                map.insert(headers::FORWARDED_PROTO, HeaderValue::from_static(self.scheme()));
+            }
+        }
+    }
+
+    /// Tells the program whose certificate the caller showed.
+    pub(crate) fn certify_client(&self, map: &mut HeaderMap) {
+        let Some(peer) = &self.peer else { return };
+        let own = self.worker.config();
+        let own = own.snapshot.inbound.as_ref().map(|i| i.workload.identity.to_string()).unwrap_or_default();
+        if let Ok(value) = HeaderValue::from_str(&format!("By={own};URI={}", peer.id)) {
+            map.insert(headers::FORWARDED_CLIENT_CERT, value);
+        }
+    }
+
+    /// Tells the next proxy whom this one stands for.
+    pub(crate) fn introduce(&self, config: &Config, map: &mut HeaderMap) {
+        if let Some(value) = &config.own_header {
+            map.insert(headers::PEER, value.clone());
+        }
+    }
+
+    /// Tells the calling proxy whom this one stands for; removes what the program may have said.
+    pub(crate) fn introduce_callee(&self, map: &mut HeaderMap) {
+        if !matches!(self.scope, Scope::Inbound { .. }) {
+            return;
+        }
+        headers::strip_weft(map);
+        if self.peer.is_some()
+            && let Some(value) = &self.worker.config().own_header
+        {
+            map.insert(headers::PEER, value.clone());
+        }
+    }
+
+    /// Who calls, for the record.
+    pub(crate) fn source_party(&self, map: &HeaderMap) -> Party {
+        match (&self.scope, &self.peer) {
+            (Scope::Outbound { .. } | Scope::Gateway { .. }, _) => self.worker.config().own.clone(),
+            (Scope::Inbound { .. }, Some(peer)) => {
+                let unnamed = || Party { namespace: peer.id.namespace().into(), principal: peer.id.to_string(), ..Party::default() };
+                headers::peer_party(map, peer.id.to_string()).unwrap_or_else(unnamed)
+            }
+            (Scope::Inbound { .. }, None) => Party::default(),
+        }
+    }
+
+    /// Who is called, as far as it is known from the start.
+    pub(crate) fn destination_party(&self) -> Party {
+        match self.scope {
+            Scope::Inbound { .. } => self.worker.config().own.clone(),
+            Scope::Outbound { .. } | Scope::Gateway { .. } => Party::default(),
+        }
+    }
+}
+
+/// Headers that only the mesh may set: at the edge they are removed.
+fn is_edge_only(name: &HeaderName) -> bool {
+    let name = name.as_str();
+    name.starts_with("x-forwarded-") || name.starts_with("x-envoy-") || name == "forwarded" || name == "x-real-ip"
+}
+
+/// Longest that an idle connection between two proxies stays open: longer than the calling side keeps it.
+const MESH_IDLE: Duration = Duration::from_secs(75);
+
+/// Serves HTTP on a connection until it ends or the proxy drains.
+pub(crate) async fn serve_http(conn: Rc<Connection>, io: Io, first: FirstBytes) {
+    let drain = conn.worker.drain.clone();
+    let service = {
+        let conn = conn.clone();
+        service_fn(move |request| {
+            let conn = conn.clone();
+            async move { Ok::<_, std::convert::Infallible>(serve::serve(conn, request).await) }
+        })
+    };
+    // How a connection ends is told by the records of its requests; hyper has answered what could not be read.
+    if first == FirstBytes::H2 {
+        let connection = http2::Builder::new(LocalExecutor(conn.worker.tasks.clone()))
+            .timer(TokioTimer::new())
+            .max_concurrent_streams(limits::H2_STREAMS_MAX)
+            .initial_stream_window_size(limits::H2_STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(limits::H2_CONNECTION_WINDOW_BYTES)
+            .max_header_list_size(limits::HEADER_BYTES_MAX as u32)
+            .max_pending_accept_reset_streams(limits::H2_RESET_STREAMS_MAX)
+            .max_local_error_reset_streams(limits::H2_RESET_STREAMS_MAX)
+            .serve_connection(TokioIo::new(io), service);
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            biased;
+            _ = connection.as_mut() => return,
+            () = drain.signaled() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await.ok();
+    } else {
+        let header_timeout = if conn.peer.is_some() { MESH_IDLE } else { conn.worker.settings.header_timeout };
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(header_timeout)
+            .max_buf_size(limits::HEADER_BYTES_MAX)
+            .max_headers(limits::HEADERS_MAX)
+            .serve_connection(TokioIo::new(io), service)
+            .with_upgrades();
+        let mut connection = std::pin::pin!(connection);
+        tokio::select! {
+            biased;
+            _ = connection.as_mut() => return,
+            () = drain.signaled() => connection.as_mut().graceful_shutdown(),
+        }
+        connection.await.ok();
+    }
+}

@@ -1,0 +1,128 @@
+//! Headers between hops: what is stripped, what is set, and the few that are read.
+
+use crate::worker::Worker;
+use http::{HeaderMap, HeaderName, HeaderValue, header};
+use weft_telemetry::Party;
+
+/// Tells the other proxy of a mesh hop who this one stands for: `workload;namespace;service;version`.
+pub(crate) const PEER: HeaderName = HeaderName::from_static("x-weft-peer");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
+pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Headers that are for one connection only (RFC 9110 §7.6.1).
+const HOP_BY_HOP: [HeaderName; 7] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::PROXY_AUTHENTICATE,
+    header::PROXY_AUTHORIZATION,
+];
+
+/// Is this a request to leave HTTP (WebSocket)? `h2c` is not: HTTP/2 through the proxy is never started this way.
+pub(crate) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+    let upgrade = headers.get(header::UPGRADE)?;
+    let asked = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok());
+    let asked = asked.flat_map(|v| v.split(',')).any(|token| token.trim().eq_ignore_ascii_case("upgrade"));
+    let h2c = upgrade.as_bytes().to_ascii_lowercase().starts_with(b"h2c");
+    (asked && !h2c).then(|| upgrade.clone())
+}
+
+/// Removes what belongs to the connection, and what `Connection` names. `te: trailers` stays: gRPC needs it.
+pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if let Some(value) = headers.get(header::CONNECTION) {
+        // `Connection: host` or the like must not remove what decisions were made on.
+        let named: Vec<HeaderName> = value
+            .to_str()
+            .unwrap_or_default()
+            .split(',')
+            .filter_map(|token| token.trim().parse().ok())
+            .filter(|name| ![header::HOST, header::TE, header::CONTENT_LENGTH, REQUEST_ID, FORWARDED_CLIENT_CERT].contains(name))
+            .collect();
+        named.iter().for_each(|name| while headers.remove(name).is_some() {});
+    }
+    HOP_BY_HOP.iter().for_each(|name| {
+        headers.remove(name);
+    });
+    if headers.get(header::TE).is_some_and(|te| te != "trailers") {
+        headers.remove(header::TE);
+    }
+}
+
+/// Removes Weft's own headers, whoever sent them.
+pub(crate) fn strip_weft(headers: &mut HeaderMap) {
+    // The common case finds nothing and allocates nothing.
+    while let Some(name) = headers.keys().find(|name| name.as_str().starts_with("x-weft-")).cloned() {
+        headers.remove(name);
+    }
+}
+
+/// The request's id: taken over from where it can be believed, else made here.
+pub(crate) fn request_id(headers: &mut HeaderMap, trusted: bool, worker: &Worker) -> String {
+    let sane = |v: &&HeaderValue| v.len() <= 128 && !v.is_empty() && v.as_bytes().iter().all(|b| b.is_ascii_graphic());
+    if let Some(id) = headers.get(REQUEST_ID).filter(|v| trusted && sane(v)).and_then(|v| v.to_str().ok()) {
+        return id.to_owned();
+    }
+    let (a, b) = (worker.random(), worker.random());
+    // A version 4 UUID (RFC 9562 §5.4).
+    let id = format!(
+        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
+        a >> 32,
+        a >> 16 & 0xffff,
+        a & 0xfff,
+        0x8000 | (b >> 48 & 0x3fff),
+        b & 0xffff_ffff_ffff
+    );
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(REQUEST_ID, value);
+    }
+    id
+}
+
+/// `grpc-status` of headers or trailers.
+pub(crate) fn grpc_status(headers: &HeaderMap) -> Option<u8> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok()
+}
+
+/// The `x-weft-peer` of a workload.
+pub(crate) fn peer_value(party: &Party) -> Option<HeaderValue> {
+    HeaderValue::from_str(&format!("{};{};{};{}", party.workload, party.namespace, party.service, party.version)).ok()
+}
+
+/// Reads an `x-weft-peer` that came over mutual TLS.
+pub(crate) fn peer_party(headers: &HeaderMap, principal: String) -> Option<Party> {
+    let mut parts = headers.get(PEER)?.to_str().ok()?.split(';').map(str::to_owned);
+    let mut next = || parts.next().unwrap_or_default();
+    Some(Party { workload: next(), namespace: next(), service: next(), version: next(), principal })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn map(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect()
+    }
+
+    #[test]
+    fn hop_by_hop_headers_go_and_others_stay() {
+        let mut headers = map(&[("connection", "close, x-a, host"), ("x-a", "1"), ("host", "h"), ("te", "trailers"), ("x-b", "2")]);
+        strip_hop_by_hop(&mut headers);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["host", "te", "x-b"]);
+        let mut headers = map(&[("x-weft-peer", "a"), ("x-weft-x", "b"), ("x-other", "c")]);
+        strip_weft(&mut headers);
+        assert_eq!(headers.len(), 1);
+    }
+
+    #[test]
+    fn upgrades() {
+        assert!(upgrade(&map(&[("connection", "keep-alive, Upgrade"), ("upgrade", "websocket")])).is_some());
+        assert!(upgrade(&map(&[("connection", "upgrade"), ("upgrade", "h2c")])).is_none());
+        assert!(upgrade(&map(&[("upgrade", "websocket")])).is_none());
+    }
+}

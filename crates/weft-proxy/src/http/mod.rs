@@ -1,0 +1,27 @@
+//! HTTP: the way of a request. Read `serve` first; the other files are its steps, in order of use.
+
+mod serve;
+
+mod exchange;
+mod normalize;
+mod reject;
+
+mod body;
+mod headers;
+
+mod pool;
+mod upstream;
+
+mod mirror;
+mod tunnel;
+
+mod connection;
+
+pub(crate) use connection::{Connection, Scope, serve_http};
+pub(crate) use exchange::Exchange;
+pub(crate) use headers::peer_value;
+pub(crate) use normalize::Target;
+pub(crate) use pool::{Dial, Pool};
+pub(crate) use reject::Reject;
+pub(crate) use serve::request_head;
+pub(crate) use upstream::tls_record;

@@ -1,0 +1,346 @@
+//! Upstream connections of one endpoint on one worker: HTTP/1 ones are lent to one exchange at a time, HTTP/2 ones are shared.
+//!
+//! A connection goes back only after an exchange that ended cleanly on both sides; after any error it is closed, so that no
+//! request ever meets the leftovers of another.
+
+use super::body::RequestBody;
+use crate::{
+    limits,
+    local::LocalExecutor,
+    net::{self, DialError, Io},
+    program::Program,
+    worker::Worker,
+};
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    client::conn::{TrySendError, http1, http2},
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::{
+    cell::{Cell, RefCell},
+    rc::{Rc, Weak},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::Notify;
+use weft_balance::{Counters, Overflow, Slot};
+use weft_model::{ConnectionLimits, EndpointAddress, SpiffeId};
+use weft_pki::{Alpn, Peer};
+use weft_std::clock::{self, Instant};
+
+/// Where the connections of a pool lead.
+#[derive(Clone)]
+pub(crate) enum Dial {
+    /// An endpoint: plain, or mutual TLS with the identity that it must prove.
+    Endpoint { address: EndpointAddress, expected: Option<SpiffeId> },
+    /// The program behind this proxy.
+    Program { program: Program, port: u16 },
+}
+
+/// Which HTTP a connection speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HttpVersion {
+    One,
+    Two,
+}
+
+/// The connections to one place.
+pub(crate) struct Pool {
+    dial: Dial,
+    limits: RefCell<ConnectionLimits>,
+    counters: Arc<Counters>,
+    idle: RefCell<Vec<Idle>>,
+    shared: RefCell<Vec<Rc<Shared>>>,
+    connecting: Cell<bool>,
+    connected: Notify,
+    freed: Rc<Notify>,
+    make_room: Box<dyn Fn() -> bool>,
+}
+
+/// What holds for a connection from its begin to its end.
+struct Facts {
+    peer: Option<Peer>,
+    served: Cell<u32>,
+    _slot: Slot,
+}
+
+struct Idle {
+    sender: http1::SendRequest<RequestBody>,
+    facts: Rc<Facts>,
+    since: Instant,
+}
+
+struct Shared {
+    sender: http2::SendRequest<RequestBody>,
+    streams: Cell<usize>,
+    facts: Rc<Facts>,
+}
+
+/// A connection in the hands of one exchange.
+pub(crate) struct Lease {
+    lent: Option<Lent>,
+    facts: Rc<Facts>,
+    pool: Weak<Pool>,
+    /// Was it used before? Then the peer may have closed it at the moment of sending.
+    pub reused: bool,
+    /// Has the request's body gone out whole?
+    pub body_sent: Rc<Cell<bool>>,
+}
+
+enum Lent {
+    One(http1::SendRequest<RequestBody>),
+    Two(Rc<Shared>),
+}
+
+/// Why a pool has no connection to give.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum NoConnection {
+    Dial(DialError),
+    Overflow(Overflow),
+}
+
+impl Pool {
+    /// `freed` is told when a connection comes back; `make_room` closes an idle connection elsewhere in the cluster, if there is one.
+    pub(crate) fn new(
+        dial: Dial,
+        limits: ConnectionLimits,
+        counters: Arc<Counters>,
+        freed: Rc<Notify>,
+        make_room: Box<dyn Fn() -> bool>,
+    ) -> Rc<Self> {
+        Rc::new(Self {
+            dial,
+            limits: RefCell::new(limits),
+            counters,
+            idle: RefCell::default(),
+            shared: RefCell::default(),
+            connecting: Cell::new(false),
+            connected: Notify::new(),
+            freed,
+            make_room,
+        })
+    }
+
+    pub(crate) fn set_limits(&self, limits: &ConnectionLimits) {
+        self.limits.borrow_mut().clone_from(limits);
+    }
+
+    /// A connection, pooled or new.
+    pub(crate) async fn lease(self: &Rc<Self>, worker: &Rc<Worker>, version: HttpVersion) -> Result<Lease, NoConnection> {
+        match version {
+            HttpVersion::One => self.lease_one(worker).await,
+            HttpVersion::Two => self.lease_two(worker).await,
+        }
+    }
+
+    async fn lease_one(self: &Rc<Self>, worker: &Rc<Worker>) -> Result<Lease, NoConnection> {
+        let mut waiting = None;
+        let end = clock::now() + self.connect_timeout();
+        loop {
+            if let Some(lease) = self.idle_one().await {
+                return Ok(lease);
+            }
+            let overflow = match self.counters.connection(&self.limits.borrow()) {
+                Ok(slot) => Ok(slot),
+                Err(_) if (self.make_room)() => continue,
+                Err(overflow) => Err(overflow),
+            };
+            match overflow {
+                Ok(slot) => return self.open_one(worker, slot).await,
+                Err(overflow) if clock::now() >= end => return Err(NoConnection::Overflow(overflow)),
+                Err(_) => {}
+            }
+            if waiting.is_none() {
+                waiting = Some(self.counters.pending(&self.limits.borrow()).map_err(NoConnection::Overflow)?);
+            }
+            // Another worker frees places without telling this one, hence the short time-out.
+            tokio::time::timeout(Duration::from_millis(10), self.freed.notified()).await.ok();
+        }
+    }
+
+    /// An idle connection that still works.
+    async fn idle_one(self: &Rc<Self>) -> Option<Lease> {
+        loop {
+            // The newest first: its caches are warm, and the old ones can go.
+            let mut idle = self.idle.borrow_mut().pop()?;
+            if !idle.sender.is_closed() && idle.sender.ready().await.is_ok() {
+                return Some(self.lent(Lent::One(idle.sender), idle.facts, true));
+            }
+        }
+    }
+
+    async fn open_one(self: &Rc<Self>, worker: &Rc<Worker>, slot: Slot) -> Result<Lease, NoConnection> {
+        let (io, peer) = self.connect(worker, Alpn::WeftHttp1).await.map_err(NoConnection::Dial)?;
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(limits::HEADER_BYTES_MAX).max_headers(limits::RESPONSE_HEADERS_MAX);
+        let made = builder.handshake(TokioIo::new(io)).await;
+        let (sender, connection) = made.map_err(|e| NoConnection::Dial(DialError::Connect(e.to_string())))?;
+        worker.tasks.spawn_local("upstream http/1", async move {
+            // Its failure is told to the exchange that uses it; an idle one just goes.
+            connection.with_upgrades().await.ok();
+        });
+        let facts = Rc::new(Facts { peer, served: Cell::new(0), _slot: slot });
+        Ok(self.lent(Lent::One(sender), facts, false))
+    }
+
+    async fn lease_two(self: &Rc<Self>, worker: &Rc<Worker>) -> Result<Lease, NoConnection> {
+        loop {
+            self.shared.borrow_mut().retain(|s| !s.sender.is_closed());
+            let free = self.shared.borrow().iter().find(|s| s.streams.get() < limits::H2_UPSTREAM_STREAMS_MAX).cloned();
+            if let Some(shared) = free {
+                let facts = shared.facts.clone();
+                return Ok(self.lent(Lent::Two(shared), facts, true));
+            }
+            if !self.connecting.get() {
+                break;
+            }
+            // One connection is being made; it will do for all who wait.
+            self.connected.notified().await;
+        }
+        let _connecting = Connecting::begin(self);
+        let slot = self.counters.connection(&self.limits.borrow()).map_err(NoConnection::Overflow)?;
+        let (io, peer) = self.connect(worker, Alpn::WeftH2).await.map_err(NoConnection::Dial)?;
+        let (sender, connection) = http2::Builder::new(LocalExecutor(worker.tasks.clone()))
+            .timer(TokioTimer::new())
+            .initial_stream_window_size(limits::H2_STREAM_WINDOW_BYTES)
+            .initial_connection_window_size(limits::H2_CONNECTION_WINDOW_BYTES)
+            .max_header_list_size(limits::HEADER_BYTES_MAX as u32)
+            .max_concurrent_reset_streams(limits::H2_RESET_STREAMS_MAX)
+            .handshake(TokioIo::new(io))
+            .await
+            .map_err(|e| NoConnection::Dial(DialError::Connect(e.to_string())))?;
+        worker.tasks.spawn_local("upstream h2", async move {
+            connection.await.ok();
+        });
+        let facts = Rc::new(Facts { peer, served: Cell::new(0), _slot: slot });
+        let shared = Rc::new(Shared { sender, streams: Cell::new(0), facts: facts.clone() });
+        self.shared.borrow_mut().push(shared.clone());
+        Ok(self.lent(Lent::Two(shared), facts, false))
+    }
+
+    fn lent(self: &Rc<Self>, lent: Lent, facts: Rc<Facts>, reused: bool) -> Lease {
+        facts.served.set(facts.served.get() + 1);
+        if let Lent::Two(shared) = &lent {
+            shared.streams.set(shared.streams.get() + 1);
+        }
+        Lease { lent: Some(lent), facts, pool: Rc::downgrade(self), reused, body_sent: Rc::new(Cell::new(true)) }
+    }
+
+    fn connect_timeout(&self) -> Duration {
+        self.limits.borrow().connect_timeout_ms.map_or(limits::CONNECT_TIMEOUT, Duration::from_millis)
+    }
+
+    /// A new connection as bytes.
+    pub(crate) async fn connect(&self, worker: &Worker, alpn: Alpn) -> Result<(Io, Option<Peer>), DialError> {
+        match &self.dial {
+            Dial::Program { program, port } => {
+                let stream = program.connect(*port, self.connect_timeout()).await?;
+                Ok((Box::new(stream), None))
+            }
+            Dial::Endpoint { address, expected } => {
+                let stream = net::dial(address, self.connect_timeout()).await?;
+                match expected {
+                    None => Ok((Box::new(stream), None)),
+                    Some(expected) => {
+                        let (io, peer) = net::connect_tls(stream, &worker.shared.svid, expected, alpn).await?;
+                        Ok((io, Some(peer)))
+                    }
+                }
+            }
+        }
+    }
+
+    /// A counted place for a connection that is not pooled (TCP).
+    pub(crate) fn tcp_slot(&self) -> Result<Slot, Overflow> {
+        self.counters.connection(&self.limits.borrow())
+    }
+
+    /// Closes what is idle for too long, or closed by the peer. Called about once a second.
+    pub(crate) fn sweep(&self, now: Instant) {
+        let timeout = self.limits.borrow().idle_timeout_ms.map_or(limits::IDLE_TIMEOUT, Duration::from_millis);
+        self.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && now.duration_since(idle.since) < timeout);
+        self.shared.borrow_mut().retain(|shared| !shared.sender.is_closed());
+    }
+
+    /// Idle HTTP/1 connections and open HTTP/2 connections, for `/config`.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        (self.idle.borrow().len(), self.shared.borrow().len())
+    }
+
+    /// Closes one idle connection, so that its place is free for another endpoint of the cluster.
+    pub(crate) fn close_one_idle(&self) -> bool {
+        let mut idle = self.idle.borrow_mut();
+        (!idle.is_empty()).then(|| idle.remove(0)).is_some()
+    }
+}
+
+/// Marks that an HTTP/2 connection is being made, and wakes those who wait for it however that ends.
+struct Connecting {
+    pool: Rc<Pool>,
+}
+
+impl Connecting {
+    fn begin(pool: &Rc<Pool>) -> Self {
+        pool.connecting.set(true);
+        Self { pool: pool.clone() }
+    }
+}
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        self.pool.connecting.set(false);
+        self.pool.connected.notify_waiters();
+    }
+}
+
+impl Lease {
+    /// Sends one request. With an error comes the request itself when not a byte of it was written.
+    pub(crate) async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        match self.lent.as_mut().expect("a lease holds its connection until it is given back") {
+            Lent::One(sender) => sender.try_send_request(request).await,
+            Lent::Two(shared) => {
+                let mut sender = shared.sender.clone();
+                sender.try_send_request(request).await
+            }
+        }
+    }
+
+    /// Who answers, when it proved an identity.
+    pub(crate) fn peer(&self) -> Option<&Peer> {
+        self.facts.peer.as_ref()
+    }
+
+    /// The exchange is over; after a clean one the connection is free for the next.
+    pub(crate) fn give_back(mut self, complete: bool) {
+        let Some(pool) = self.pool.upgrade() else { return };
+        let most = pool.limits.borrow().requests_per_connection_max.filter(|max| *max > 0);
+        let worn = most.is_some_and(|max| self.facts.served.get() >= max);
+        match self.lent.take() {
+            Some(Lent::One(sender)) if complete && self.body_sent.get() && !worn && !sender.is_closed() => {
+                let mut idle = pool.idle.borrow_mut();
+                if idle.len() < limits::IDLE_CONNECTIONS_MAX {
+                    idle.push(Idle { sender, facts: self.facts.clone(), since: clock::now() });
+                }
+            }
+            Some(Lent::Two(shared)) => {
+                if worn {
+                    pool.shared.borrow_mut().retain(|s| !Rc::ptr_eq(s, &shared));
+                }
+                self.lent = Some(Lent::Two(shared));
+            }
+            Some(Lent::One(_)) | None => {}
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        if let Some(Lent::Two(shared)) = &self.lent {
+            shared.streams.set(shared.streams.get() - 1);
+        }
+        if let Some(pool) = self.pool.upgrade() {
+            pool.freed.notify_one();
+        }
+    }
+}

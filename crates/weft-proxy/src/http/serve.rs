@@ -1,0 +1,353 @@
+//! The way of a request. Read it top to bottom; the order is the specification.
+
+use super::{
+    Connection, Exchange, Reject, Scope,
+    body::ResponseBody,
+    headers,
+    normalize::{Target, normalize},
+    pool::HttpVersion,
+    upstream::{self, Head},
+};
+use crate::{
+    destination,
+    policy::{Caller, Permit, authorize},
+    worker::Config,
+};
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
+use hyper::body::Incoming;
+use std::{rc::Rc, time::Duration};
+use weft_model::{Backend, HttpRoute, Protocol, RequestHead, RouteAction, pick_target};
+use weft_std::clock::{self, Instant};
+use weft_telemetry::{Reporter, ResponseFlag, details};
+
+/// An answer on its way to `finish`.
+enum Reply {
+    /// From upstream.
+    Upstream { response: Response<Incoming>, deadline: Option<Instant> },
+    /// Made here because the configuration says so.
+    Local(Response<Bytes>),
+    /// Both sides leave HTTP.
+    Upgraded(Response<()>),
+}
+
+/// Serves one request: never fails, always answers, always records.
+pub(crate) async fn serve(conn: Rc<Connection>, request: Request<Incoming>) -> Response<ResponseBody> {
+    let config = conn.worker.config();
+    let (mut parts, body) = request.into_parts();
+    let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+    let mut exchange = Exchange::start(&conn, &parts.method, parts.version, path, &mut parts.headers);
+    let version = parts.version;
+    // Boxed: the pipeline's state is large, and the connection's own future would carry it while idle.
+    let outcome = Box::pin(request_pipeline(&conn, config, parts, body, &mut exchange)).await;
+    finish(&conn, outcome, exchange, version)
+}
+
+async fn request_pipeline(
+    conn: &Rc<Connection>,
+    config: Rc<Config>,
+    mut parts: Parts,
+    body: Incoming,
+    exchange: &mut Box<Exchange>,
+) -> Result<Reply, Reject> {
+    // Before any decision looks at path or authority.
+    let target = normalize(&parts.method, &parts.uri, &parts.headers, parts.version == Version::HTTP_2)?;
+    exchange.target(&target);
+    let upgrade = headers::upgrade(&parts.headers).filter(|_| parts.version != Version::HTTP_2);
+    conn.sanitize(&mut parts.headers);
+    match &conn.scope {
+        Scope::Inbound { .. } => inbound(conn, &config, parts, target, upgrade, body, exchange).await,
+        Scope::Outbound { .. } | Scope::Gateway { .. } => outbound(conn, config, parts, target, upgrade, body, exchange).await,
+    }
+}
+
+/// Towards the program of this proxy's workload.
+async fn inbound(
+    conn: &Rc<Connection>,
+    config: &Config,
+    mut parts: Parts,
+    target: Target,
+    upgrade: Option<HeaderValue>,
+    body: Incoming,
+    exchange: &mut Exchange,
+) -> Result<Reply, Reject> {
+    let Scope::Inbound { port, pool } = &conn.scope else { return Err(Reject::Overload("not an inbound connection")) };
+    let (decision, permit) = {
+        let head = request_head(conn, &parts, &target, &target.host);
+        let caller =
+            Caller { peer: conn.peer.as_ref(), source: conn.peer_address, destination: conn.local_address, sni: conn.sni.as_deref() };
+        authorize(&config.snapshot, &caller, *port, Some(&head))
+    };
+    exchange.record.policy.clone_from(&decision);
+    let Some(permit) = permit else {
+        return Err(match decision {
+            Some(decision) => Reject::Denied(Box::new(decision)),
+            None => Reject::Overload("authorization gave no reason"),
+        });
+    };
+    let inbound_port = config.snapshot.inbound.as_ref().and_then(|i| i.ports.iter().find(|p| p.port == *port));
+    if let Some(inbound_port) = inbound_port {
+        exchange.record.destination_service.clone_from(&inbound_port.service);
+    }
+    let grpc = exchange.record.grpc;
+    let version = inner_version(inbound_port.map_or(Protocol::Auto, |p| p.protocol), parts.version, grpc, upgrade.is_some(), false);
+    conn.certify_client(&mut parts.headers);
+    let on_upgrade = upgrade.is_some().then(|| downstream_upgrade(&mut parts));
+    let head = make_head(conn, parts, target, upgrade)?;
+    exchange.record.cluster = format!("inbound|{port}||");
+    exchange.record.details = details::VIA_UPSTREAM.into();
+    let response = upstream::send_to_program(permit, &conn.worker, pool, version, head, body, exchange).await?;
+    Ok(answer(response, None, on_upgrade, exchange))
+}
+
+/// Towards a service: routed, perhaps delayed or aborted on purpose, rewritten, balanced, retried.
+async fn outbound(
+    conn: &Rc<Connection>,
+    config: Rc<Config>,
+    mut parts: Parts,
+    target: Target,
+    upgrade: Option<HeaderValue>,
+    body: Incoming,
+    exchange: &mut Box<Exchange>,
+) -> Result<Reply, Reject> {
+    let found = destination::route(conn, config, &parts, &target).await?;
+    let (config, route) = (found.config, found.route);
+    exchange.record.route.clone_from(&route.name);
+    exchange.record.route_origin = Some(route.origin.clone());
+    exchange.record.destination_service = found.service;
+    let started = clock::now();
+    fault(conn, &route, exchange).await?;
+    let targets = match &route.action {
+        RouteAction::Forward(targets) => targets,
+        RouteAction::Redirect(redirect) => {
+            let location = redirect.location(&request_head(conn, &parts, &target, &target.host), conn.port());
+            return redirect_to(redirect.status, &location);
+        }
+        RouteAction::Respond { status, body } => {
+            let mut response = Response::new(Bytes::from(body.clone()));
+            *response.status_mut() = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+            route.response_headers.apply(response.headers_mut());
+            return Ok(Reply::Local(response));
+        }
+    };
+    let chosen = pick_target(targets, conn.worker.roll()).and_then(|i| targets.get(i));
+    let chosen = chosen.ok_or_else(|| Reject::InvalidBackend { status: 503, reason: "all weights of the route are 0".into() })?;
+    let name = match &chosen.backend {
+        Backend::Cluster(name) => name,
+        Backend::Invalid { status, reason } => return Err(Reject::InvalidBackend { status: *status, reason: reason.clone() }),
+    };
+    let upstream = config.upstreams.get(name).ok_or_else(|| Reject::NoCluster(name.to_string()))?;
+    exchange.record.cluster = name.to_string();
+    exchange.record.destination_service.clone_from(&name.host);
+    let gateway = matches!(conn.scope, Scope::Gateway { .. });
+    let version = inner_version(upstream.entry().cluster.protocol, parts.version, exchange.record.grpc, upgrade.is_some(), gateway);
+    let on_upgrade = upgrade.is_some().then(|| downstream_upgrade(&mut parts));
+    let mut head = make_head(conn, parts, target, upgrade)?;
+    rewrite(&route, chosen, &mut head)?;
+    conn.introduce(&config, &mut head.headers);
+    mirror(conn, &config, &route, &head);
+    let deadline = crate::upstream::millis(route.timeout_ms.filter(|ms| *ms > 0)).map(|limit| started + limit);
+    exchange.record.details = details::VIA_UPSTREAM.into();
+    let permit = Permit::judged_at_destination();
+    let mut response = upstream::send(permit, &conn.worker, upstream, &route, head, body, exchange, deadline, version).await?;
+    if let Some(callee) = exchange.record.tls.as_ref().and_then(|tls| headers::peer_party(response.headers(), tls.peer.clone())) {
+        exchange.record.destination = callee;
+    }
+    headers::strip_weft(response.headers_mut());
+    route.response_headers.apply(response.headers_mut());
+    chosen.response_headers.apply(response.headers_mut());
+    Ok(answer(response, deadline, on_upgrade, exchange))
+}
+
+/// What matching and authorization see. `host` is the name that routes are looked up by.
+pub(crate) fn request_head<'a>(conn: &'a Connection, parts: &'a Parts, target: &'a Target, host: &'a str) -> RequestHead<'a> {
+    RequestHead {
+        method: parts.method.as_str(),
+        scheme: conn.scheme(),
+        authority: &target.authority,
+        host,
+        path: target.path.path(),
+        query: target.path.query(),
+        headers: &parts.headers,
+    }
+}
+
+/// Which HTTP is spoken on the next hop: as the port declares, else as the request came.
+fn inner_version(protocol: Protocol, came: Version, grpc: bool, upgrade: bool, gateway: bool) -> HttpVersion {
+    let two = came == Version::HTTP_2;
+    match protocol {
+        _ if upgrade => HttpVersion::One,
+        Protocol::Http2 | Protocol::Grpc => HttpVersion::Two,
+        // gRPC cannot be told in HTTP/1, whatever the port is called.
+        _ if grpc && two => HttpVersion::Two,
+        Protocol::Http => HttpVersion::One,
+        // A browser's HTTP/2 says nothing of what the service behind a gateway speaks.
+        _ if two && !gateway => HttpVersion::Two,
+        _ => HttpVersion::One,
+    }
+}
+
+fn downstream_upgrade(parts: &mut Parts) -> Option<hyper::upgrade::OnUpgrade> {
+    parts.extensions.remove::<hyper::upgrade::OnUpgrade>()
+}
+
+fn make_head(conn: &Connection, parts: Parts, target: Target, upgrade: Option<HeaderValue>) -> Result<Head, Reject> {
+    if parts.method == Method::CONNECT {
+        return Err(Reject::BadRequest("CONNECT is not served here"));
+    }
+    let authority = HeaderValue::try_from(target.authority).map_err(|_| Reject::BadRequest("the authority is not legal"))?;
+    let mut headers = parts.headers;
+    headers::strip_hop_by_hop(&mut headers);
+    // hyper has answered it when the body was first asked for.
+    headers.remove(header::EXPECT);
+    let scheme = if conn.scheme() == "https" { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP };
+    Ok(Head { method: parts.method, path: target.path, authority, scheme, headers, upgrade })
+}
+
+/// Planned faults: first the delay, then the abort, each for its share.
+async fn fault(conn: &Connection, route: &HttpRoute, exchange: &mut Exchange) -> Result<(), Reject> {
+    if let Some(delay) = &route.fault.delay
+        && delay.share.includes(conn.worker.roll())
+    {
+        exchange.record.flags.push(ResponseFlag::FaultDelay);
+        exchange.record.cause = Some(route.origin.clone());
+        tokio::time::sleep(Duration::from_millis(delay.delay_ms)).await;
+    }
+    match &route.fault.abort {
+        Some(abort) if abort.share.includes(conn.worker.roll()) => {
+            let origin = Box::new(route.origin.clone());
+            Err(Reject::FaultAbort { status: abort.status, grpc_status: abort.grpc_status, origin })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn redirect_to(status: u16, location: &str) -> Result<Reply, Reject> {
+    let location = HeaderValue::from_str(location).map_err(|_| Reject::BadRequest("the redirect's location is not legal"))?;
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
+    response.headers_mut().insert(header::LOCATION, location);
+    Ok(Reply::Local(response))
+}
+
+/// The route's edits, then the destination's.
+fn rewrite(route: &HttpRoute, chosen: &weft_model::Target, head: &mut Head) -> Result<(), Reject> {
+    if let Some(path) = &route.rewrite.path {
+        let new = path.apply(head.path.path());
+        let new = if new.starts_with('/') { new } else { format!("/{new}") };
+        let whole = match head.path.query() {
+            Some(query) => format!("{new}?{query}"),
+            None => new,
+        };
+        head.path = whole.try_into().map_err(|_| Reject::BadRequest("the rewritten path is not legal"))?;
+    }
+    if let Some(authority) = &route.rewrite.authority {
+        head.authority = HeaderValue::from_str(authority).map_err(|_| Reject::BadRequest("the rewritten authority is not legal"))?;
+    }
+    for edits in [&route.request_headers, &chosen.request_headers] {
+        edits.apply(&mut head.headers);
+        // An edit of Host means the authority.
+        if let Some(host) = edits.set.iter().find(|(name, _)| name.eq_ignore_ascii_case("host") || name == ":authority")
+            && let Ok(value) = HeaderValue::from_str(&host.1)
+        {
+            head.authority = value;
+        }
+    }
+    Ok(())
+}
+
+/// Copies to other clusters; their answers are thrown away.
+fn mirror(conn: &Rc<Connection>, config: &Config, route: &HttpRoute, head: &Head) {
+    for mirror in route.mirrors.iter().filter(|m| m.share.includes(conn.worker.roll())) {
+        if let Some(upstream) = config.upstreams.get(&mirror.cluster) {
+            super::mirror::send(&conn.worker, upstream, head.clone());
+        }
+    }
+}
+
+/// The upstream's answer, without what was for its connection only.
+fn answer(
+    mut response: Response<Incoming>,
+    deadline: Option<Instant>,
+    on_upgrade: Option<Option<hyper::upgrade::OnUpgrade>>,
+    exchange: &mut Exchange,
+) -> Reply {
+    let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let protocol = response.headers().get(header::UPGRADE).cloned();
+    if let (true, Some(Some(downstream)), Some(protocol)) = (upgraded, on_upgrade, protocol) {
+        let upstream = hyper::upgrade::on(&mut response);
+        let (mut parts, _) = response.into_parts();
+        headers::strip_hop_by_hop(&mut parts.headers);
+        parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        parts.headers.insert(header::UPGRADE, protocol);
+        parts.extensions = http::Extensions::new();
+        exchange.tunnel = Some((downstream, upstream));
+        return Reply::Upgraded(Response::from_parts(parts, ()));
+    }
+    headers::strip_hop_by_hop(response.headers_mut());
+    Reply::Upstream { response, deadline }
+}
+
+/// The only place that logs, counts, reports, and maps a [`Reject`] to an answer.
+fn finish(conn: &Rc<Connection>, outcome: Result<Reply, Reject>, mut exchange: Box<Exchange>, version: Version) -> Response<ResponseBody> {
+    let mut response = match outcome {
+        Ok(Reply::Upstream { mut response, deadline }) => {
+            exchange.record.status = response.status().as_u16();
+            exchange.record.grpc_status = headers::grpc_status(response.headers()).filter(|_| exchange.record.grpc);
+            *response.version_mut() = version;
+            conn.introduce_callee(response.headers_mut());
+            return response.map(|body| ResponseBody::upstream(body, exchange, deadline));
+        }
+        Ok(Reply::Upgraded(response)) => {
+            exchange.record.status = response.status().as_u16();
+            let (parts, ()) = response.into_parts();
+            super::tunnel::start(&conn.worker.clone(), exchange);
+            return Response::from_parts(parts, ResponseBody::local(Bytes::new(), None));
+        }
+        Ok(Reply::Local(response)) => {
+            exchange.record.details = details::DIRECT_RESPONSE.into();
+            response
+        }
+        Err(reject) => refuse(&reject, &mut exchange),
+    };
+    exchange.record.status = response.status().as_u16();
+    response.headers_mut().insert(header::SERVER, HeaderValue::from_static("weft"));
+    if let Ok(id) = HeaderValue::from_str(&exchange.record.id) {
+        response.headers_mut().insert(headers::REQUEST_ID, id);
+    }
+    conn.introduce_callee(response.headers_mut());
+    response.map(|bytes| ResponseBody::local(bytes, Some(exchange)))
+}
+
+/// An answer that says what happened, under which code, and how to learn more.
+fn refuse(reject: &Reject, exchange: &mut Exchange) -> Response<Bytes> {
+    let flag = reject.flag();
+    let record = &mut exchange.record;
+    record.flags.extend(flag);
+    record.details = reject.details();
+    if let Some(cause) = reject.cause() {
+        record.cause = Some(cause);
+    }
+    if let Reject::Timeout { timer, .. } = reject {
+        record.timer = Some((**timer).clone());
+    }
+    let code = flag.map_or("-", ResponseFlag::code);
+    let side = if record.reporter == Reporter::Source { "at the caller's proxy" } else { "at the callee's proxy" };
+    if record.grpc {
+        record.grpc_status = Some(reject.grpc_status());
+        let mut response = Response::new(Bytes::new());
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert("grpc-status", HeaderValue::from(u16::from(reject.grpc_status())));
+        let message: String = reject.words().chars().filter(|c| (' '..='~').contains(c) && *c != '%').collect();
+        if let Ok(message) = HeaderValue::from_str(&message) {
+            headers.insert("grpc-message", message);
+        }
+        return response;
+    }
+    let body = format!("{}\n[{code} {side}] weft why {}\n", reject.words(), record.id);
+    let mut response = Response::new(Bytes::from(body));
+    *response.status_mut() = reject.status();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}

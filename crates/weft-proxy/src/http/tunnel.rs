@@ -1,0 +1,24 @@
+//! After an accepted upgrade (WebSocket): bytes in both directions until one side ends.
+
+use super::exchange::{Ended, Exchange};
+use crate::worker::Worker;
+use hyper_util::rt::TokioIo;
+use std::rc::Rc;
+
+/// Joins the two sides once both have left HTTP. The exchange lasts as long as the tunnel.
+pub(crate) fn start(worker: &Rc<Worker>, mut exchange: Box<Exchange>) {
+    let Some((downstream, upstream)) = exchange.tunnel.take() else { return };
+    let drain = worker.drain.clone();
+    worker.tasks.spawn_local("tunnel", async move {
+        let (Ok(downstream), Ok(upstream)) = (downstream.await, upstream.await) else { return };
+        let (mut downstream, mut upstream) = (TokioIo::new(downstream), TokioIo::new(upstream));
+        let copied = tokio::io::copy_bidirectional(&mut downstream, &mut upstream).await;
+        drop(drain);
+        if let Ok((received, sent)) = copied {
+            exchange.received.set(received);
+            exchange.close(sent, Ended::Complete);
+        } else {
+            exchange.close(0, Ended::Complete);
+        }
+    });
+}

@@ -1,0 +1,421 @@
+//! Sending a request upstream: attempts, retries, time-outs. Consumes the proof that it may be sent.
+//!
+//! The rules, in order: an answer that has begun is final. A request that is provably unsent (its bytes came back from the
+//! connection, or no connection was made) may go elsewhere if the policy covers it. One that may have been processed goes again
+//! only if it is idempotent and the policy covers it, or if the policy names the very status. A body can go again as long as
+//! all of it is kept.
+
+use super::{
+    Exchange, Pool, Reject,
+    body::{Replay, RequestBody},
+    pool::{HttpVersion, Lease, NoConnection},
+};
+use crate::{
+    net::DialError,
+    policy::Permit,
+    upstream::{Chosen, Upstream, millis},
+    worker::Worker,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header, uri::PathAndQuery};
+use http_body::Body as _;
+use hyper::body::Incoming;
+use std::{cell::Cell, rc::Rc, time::Duration};
+use weft_balance::{EndpointId, Outcome};
+use weft_model::{AttemptFailure, HttpRoute, Retry};
+use weft_std::clock::{self, Instant};
+use weft_telemetry::{Attempt, ResponseFlag, Timer, TlsRecord};
+
+/// A request as it will be sent, without its body.
+#[derive(Debug, Clone)]
+pub(crate) struct Head {
+    pub method: Method,
+    pub path: PathAndQuery,
+    pub authority: HeaderValue,
+    pub scheme: http::uri::Scheme,
+    pub headers: HeaderMap,
+    /// The caller asks to leave HTTP.
+    pub upgrade: Option<HeaderValue>,
+}
+
+impl Head {
+    fn request(self, version: HttpVersion, body: RequestBody) -> Result<Request<RequestBody>, Reject> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method;
+        *request.headers_mut() = self.headers;
+        let headers = request.headers_mut();
+        match version {
+            HttpVersion::One => {
+                headers.insert(header::HOST, self.authority);
+                if let Some(upgrade) = self.upgrade {
+                    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+                    headers.insert(header::UPGRADE, upgrade);
+                }
+                join_cookies(headers);
+                *request.uri_mut() = Uri::from(self.path);
+                *request.version_mut() = Version::HTTP_11;
+            }
+            HttpVersion::Two => {
+                headers.remove(header::HOST);
+                let mut uri = http::uri::Parts::default();
+                uri.scheme = Some(self.scheme);
+                let authority = http::uri::Authority::try_from(self.authority.as_bytes());
+                uri.authority = Some(authority.map_err(|_| Reject::BadRequest("the authority is not legal in HTTP/2"))?);
+                uri.path_and_query = Some(self.path);
+                *request.uri_mut() = Uri::from_parts(uri).map_err(|_| Reject::BadRequest("the target is not legal in HTTP/2"))?;
+                *request.version_mut() = Version::HTTP_2;
+            }
+        }
+        Ok(request)
+    }
+}
+
+/// HTTP/2 may split cookies (RFC 9113 §8.2.3); HTTP/1 wants one.
+fn join_cookies(headers: &mut HeaderMap) {
+    if headers.get_all(header::COOKIE).iter().nth(1).is_none() {
+        return;
+    }
+    let all: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&all.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+/// Where attempts take the body from.
+enum Bodies {
+    Empty,
+    Once(Option<Incoming>),
+    Again(Rc<Replay>),
+}
+
+impl Bodies {
+    fn new(body: Incoming, again: bool, exchange: &Exchange) -> Self {
+        match (body.is_end_stream(), again) {
+            (true, _) => Self::Empty,
+            (false, true) => Self::Again(Replay::new(body, exchange.received.clone())),
+            (false, false) => Self::Once(Some(body)),
+        }
+    }
+    fn is_whole(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Once(body) => body.is_some(),
+            Self::Again(replay) => replay.is_whole(),
+        }
+    }
+    fn next(&mut self, exchange: &Exchange, sent: &Rc<Cell<bool>>) -> RequestBody {
+        match self {
+            Self::Empty => RequestBody::Empty,
+            Self::Once(body) => match body.take() {
+                None => RequestBody::Empty,
+                Some(body) => {
+                    sent.set(false);
+                    RequestBody::Once { body, received: exchange.received.clone(), sent: sent.clone() }
+                }
+            },
+            Self::Again(replay) => {
+                sent.set(false);
+                replay.next_attempt(sent.clone())
+            }
+        }
+    }
+}
+
+/// How an attempt failed, with the request when it is provably unsent.
+struct Failed {
+    why: Why,
+    request: Option<Request<RequestBody>>,
+}
+
+enum Why {
+    NoConnection(NoConnection),
+    /// The connection went away before a byte was written.
+    Unsent(String),
+    Refused,
+    Reset(String),
+    Protocol(String),
+    PerTry(u64),
+}
+
+impl Why {
+    fn failure(&self) -> AttemptFailure {
+        match self {
+            Self::NoConnection(_) => AttemptFailure::Connect,
+            Self::Unsent(_) => AttemptFailure::ResetBeforeRequest,
+            Self::Refused => AttemptFailure::Refused,
+            Self::Reset(_) | Self::Protocol(_) => AttemptFailure::Reset,
+            Self::PerTry(_) => AttemptFailure::Timeout,
+        }
+    }
+    fn words(&self) -> String {
+        match self {
+            Self::NoConnection(NoConnection::Dial(DialError::Connect(why))) => format!("connect: {why}"),
+            Self::NoConnection(NoConnection::Dial(DialError::Timeout(ms))) => format!("connect time-out of {ms} ms"),
+            Self::NoConnection(NoConnection::Dial(DialError::Tls(why))) => format!("TLS: {why}"),
+            Self::NoConnection(NoConnection::Overflow(what)) => format!("overflow: {}", what.field()),
+            Self::Unsent(why) => format!("closed before the request: {why}"),
+            Self::Refused => "stream refused".into(),
+            Self::Reset(why) => format!("reset before headers: {why}"),
+            Self::Protocol(why) => format!("protocol error: {why}"),
+            Self::PerTry(ms) => format!("per-try time-out of {ms} ms"),
+        }
+    }
+    fn reject(self, upstream: Option<&Upstream>, route: Option<&HttpRoute>) -> Reject {
+        match self {
+            Self::NoConnection(NoConnection::Dial(DialError::Connect(why))) => Reject::Connect(why),
+            Self::NoConnection(NoConnection::Dial(DialError::Timeout(ms))) => Reject::Connect(format!("no connection within {ms} ms")),
+            Self::NoConnection(NoConnection::Dial(DialError::Tls(why))) => Reject::Tls(why),
+            Self::NoConnection(NoConnection::Overflow(what)) => {
+                let cause = upstream.map(|u| u.entry().cluster.origin.clone()).unwrap_or_default();
+                Reject::Overflow { what, cause: Box::new(cause) }
+            }
+            Self::Unsent(why) | Self::Reset(why) => Reject::Reset(why),
+            Self::Refused => Reject::Reset("the stream was refused".into()),
+            Self::Protocol(why) => Reject::Protocol(why),
+            Self::PerTry(limit_ms) => {
+                let origin = route.map(|r| r.origin.clone()).unwrap_or_default();
+                Reject::Timeout { timer: Box::new(Timer { name: "per-try timeout".into(), limit_ms, origin }), per_try: true }
+            }
+        }
+    }
+}
+
+/// One attempt. A pooled connection that turns out closed before a byte was written is replaced quietly.
+async fn attempt(
+    worker: &Rc<Worker>,
+    pool: &Rc<Pool>,
+    version: HttpVersion,
+    mut request: Request<RequestBody>,
+    sent: &Rc<Cell<bool>>,
+) -> Result<(Response<Incoming>, Lease), Failed> {
+    loop {
+        let mut lease = match pool.lease(worker, version).await {
+            Ok(lease) => lease,
+            Err(why) => return Err(Failed { why: Why::NoConnection(why), request: Some(request) }),
+        };
+        lease.body_sent = sent.clone();
+        match lease.send(request).await {
+            Ok(response) => return Ok((response, lease)),
+            Err(mut error) => match error.take_message() {
+                Some(unsent) if lease.reused => request = unsent,
+                unsent => return Err(Failed { why: why(error.error(), unsent.is_some()), request: unsent }),
+            },
+        }
+    }
+}
+
+fn why(error: &hyper::Error, unsent: bool) -> Why {
+    let words = match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    };
+    let h2 = std::error::Error::source(error).and_then(|e| e.downcast_ref::<h2::Error>());
+    match h2.and_then(h2::Error::reason) {
+        Some(h2::Reason::REFUSED_STREAM) => Why::Refused,
+        _ if unsent => Why::Unsent(words),
+        Some(h2::Reason::PROTOCOL_ERROR | h2::Reason::FRAME_SIZE_ERROR | h2::Reason::COMPRESSION_ERROR) => Why::Protocol(words),
+        _ if error.is_parse() => Why::Protocol(words),
+        _ => Why::Reset(words),
+    }
+}
+
+/// To the program behind this proxy: one place, no policy of retries.
+pub(crate) async fn send_to_program(
+    _permit: Permit,
+    worker: &Rc<Worker>,
+    pool: &Rc<Pool>,
+    version: HttpVersion,
+    head: Head,
+    body: Incoming,
+    exchange: &mut Exchange,
+) -> Result<Response<Incoming>, Reject> {
+    let sent = Rc::new(Cell::new(true));
+    let body = Bodies::new(body, false, exchange).next(exchange, &sent);
+    let request = head.request(version, body)?;
+    let started = clock::now();
+    let outcome = attempt(worker, pool, version, request, &sent).await;
+    match outcome {
+        Ok((response, lease)) => {
+            exchange.lasting.lease = Some(lease);
+            Ok(response)
+        }
+        Err(failed) => {
+            note_attempt(exchange, "program", "", failed.why.words(), started);
+            Err(failed.why.reject(None, None))
+        }
+    }
+}
+
+/// To a cluster, as the route says. The answer's head is here when it returns; the route's time-out then bounds its body.
+pub(crate) async fn send(
+    permit: Permit,
+    worker: &Rc<Worker>,
+    upstream: &Rc<Upstream>,
+    route: &HttpRoute,
+    head: Head,
+    body: Incoming,
+    exchange: &mut Exchange,
+    deadline: Option<Instant>,
+    version: HttpVersion,
+) -> Result<Response<Incoming>, Reject> {
+    let sending = Sending { worker, upstream, route, version };
+    match deadline {
+        None => sending.run(permit, head, body, exchange).await,
+        Some(deadline) => match tokio::time::timeout_at(deadline, sending.run(permit, head, body, exchange)).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let limit_ms = route.timeout_ms.unwrap_or_default();
+                let timer = Timer { name: "route timeout".into(), limit_ms, origin: route.origin.clone() };
+                Err(Reject::Timeout { timer: Box::new(timer), per_try: false })
+            }
+        },
+    }
+}
+
+struct Sending<'a> {
+    worker: &'a Rc<Worker>,
+    upstream: &'a Rc<Upstream>,
+    route: &'a HttpRoute,
+    version: HttpVersion,
+}
+
+impl Sending<'_> {
+    async fn run(&self, _permit: Permit, head: Head, body: Incoming, exchange: &mut Exchange) -> Result<Response<Incoming>, Reject> {
+        exchange.lasting.admitted = Some(self.upstream.admit()?);
+        let retry = self.route.retry.as_ref().filter(|r| r.attempts > 0 && head.upgrade.is_none());
+        let resend = retry.is_some_and(|r| resends_after_sending(r, self.version));
+        let mut bodies = Bodies::new(body, resend, exchange);
+        let sent = Rc::new(Cell::new(true));
+        let method = head.method.clone();
+        let spare = resend.then(|| head.clone());
+        let mut request = head.request(self.version, bodies.next(exchange, &sent))?;
+        let mut tried: Vec<EndpointId> = Vec::new();
+        let mut failures = 0;
+        loop {
+            let rolls = (self.worker.roll(), self.worker.roll());
+            let chosen = self.upstream.pick(clock::now(), rolls, &tried)?;
+            exchange.callee(&chosen.endpoint, &self.upstream.entry().cluster.name.host);
+            exchange.lasting.in_flight = Some(self.upstream.in_flight(&chosen));
+            let started = clock::now();
+            let outcome = self.one(&chosen, request, &sent, retry).await;
+            let (failure, unsent, outcome) = match outcome {
+                Ok((response, lease)) => {
+                    let status = response.status().as_u16();
+                    self.upstream.observed(chosen.id, Outcome::Status(status), clock::now());
+                    note_attempt(exchange, &chosen.endpoint.address.to_string(), &chosen.endpoint.workload, status.to_string(), started);
+                    exchange.record.tls = lease.peer().map(tls_record);
+                    let failure = AttemptFailure::Response { status, grpc_status: super::headers::grpc_status(response.headers()) };
+                    (failure, None, Ok((response, lease)))
+                }
+                Err(Failed { why, request }) => {
+                    if !matches!(why, Why::NoConnection(NoConnection::Overflow(_))) {
+                        self.upstream.observed(chosen.id, Outcome::Failed, clock::now());
+                    }
+                    note_attempt(exchange, &chosen.endpoint.address.to_string(), &chosen.endpoint.workload, why.words(), started);
+                    (why.failure(), request, Err(why))
+                }
+            };
+            failures += 1;
+            let again = retry.filter(|r| {
+                let overflow = matches!(outcome, Err(Why::NoConnection(NoConnection::Overflow(_))));
+                let at_hand = unsent.is_some() || (spare.is_some() && bodies.is_whole());
+                failures <= r.attempts && !overflow && at_hand && r.on.covers(failure) && is_safe(r, failure, &method)
+            });
+            let granted = again.filter(|_| exchange.lasting.admitted.as_mut().is_some_and(crate::upstream::Admitted::try_retry));
+            let Some(retry) = granted else {
+                if failures > 1 && outcome.is_err() {
+                    exchange.record.flags.push(ResponseFlag::RetryLimitExceeded);
+                }
+                return match outcome {
+                    Ok((response, lease)) => {
+                        exchange.lasting.lease = Some(lease);
+                        Ok(response)
+                    }
+                    Err(why) => Err(why.reject(Some(self.upstream), Some(self.route))),
+                };
+            };
+            drop(outcome);
+            tried.push(chosen.id);
+            request = match (unsent, &spare) {
+                (Some(request), _) => request,
+                (None, Some(spare)) => spare.clone().request(self.version, bodies.next(exchange, &sent))?,
+                (None, None) => return Err(Reject::Reset("the request cannot be sent again".into())),
+            };
+            back_off(retry, failures, self.worker.roll()).await;
+        }
+    }
+
+    async fn one(
+        &self,
+        chosen: &Chosen,
+        request: Request<RequestBody>,
+        sent: &Rc<Cell<bool>>,
+        retry: Option<&Retry>,
+    ) -> Result<(Response<Incoming>, Lease), Failed> {
+        let attempt = attempt(self.worker, &chosen.pool, self.version, request, sent);
+        match millis(retry.and_then(|r| r.per_try_timeout_ms)) {
+            None => attempt.await,
+            Some(limit) => match tokio::time::timeout(limit, attempt).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(Failed { why: Why::PerTry(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)), request: None }),
+            },
+        }
+    }
+}
+
+/// Can the policy ask for a request again after it went out? Otherwise no copy of it needs to be kept.
+fn resends_after_sending(retry: &Retry, version: HttpVersion) -> bool {
+    let on = &retry.on;
+    let on_failure = on.reset || on.gateway_error || on.five_xx || on.retriable_4xx || !on.status.is_empty();
+    on_failure || retry.per_try_timeout_ms.is_some() || (version == HttpVersion::Two && (on.refused_stream || !on.grpc_status.is_empty()))
+}
+
+/// Never twice what may have been processed, unless it is idempotent, or the user named this very status.
+fn is_safe(retry: &Retry, failure: AttemptFailure, method: &Method) -> bool {
+    let named = match failure {
+        AttemptFailure::Response { status, grpc_status } => {
+            retry.on.status.contains(&status) || grpc_status.is_some_and(|code| retry.on.grpc_status.contains(&code))
+        }
+        AttemptFailure::Connect
+        | AttemptFailure::Refused
+        | AttemptFailure::Reset
+        | AttemptFailure::ResetBeforeRequest
+        | AttemptFailure::Timeout => false,
+    };
+    failure.provably_unsent() || named || weft_model::is_idempotent(method)
+}
+
+/// Doubles from the first, up to ten times it, with full jitter (Envoy's rule).
+async fn back_off(retry: &Retry, failures: u32, roll: u32) {
+    let longest = retry.backoff_ms.saturating_mul(1 << (failures - 1).min(10)).min(retry.backoff_ms.saturating_mul(10));
+    let micros = (u128::from(longest) * 1000 * u128::from(roll)) >> 32;
+    tokio::time::sleep(Duration::from_micros(u64::try_from(micros).unwrap_or_default())).await;
+}
+
+fn note_attempt(exchange: &mut Exchange, endpoint: &str, workload: &str, outcome: String, started: Instant) {
+    let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+    exchange.record.attempts.push(Attempt { endpoint: endpoint.into(), workload: workload.into(), outcome, duration_us });
+}
+
+/// What the record says of a peer's certificate.
+pub(crate) fn tls_record(peer: &weft_pki::Peer) -> TlsRecord {
+    TlsRecord {
+        version: peer.tls.version.into(),
+        group: peer.tls.group.into(),
+        peer: peer.id.to_string(),
+        peer_not_after_unix_s: i64::try_from(peer.not_after_s).unwrap_or(i64::MAX),
+    }
+}
+
+/// Sends a copy and reads its answer to the end, so that the connection can be used again.
+pub(crate) async fn send_copy(worker: &Rc<Worker>, upstream: &Rc<Upstream>, head: Head, version: HttpVersion, body: RequestBody) {
+    let Ok(_admitted) = upstream.admit() else { return };
+    let Ok(chosen) = upstream.pick(clock::now(), (worker.roll(), worker.roll()), &[]) else { return };
+    let _in_flight = upstream.in_flight(&chosen);
+    let Ok(request) = head.request(version, body) else { return };
+    let sent = Rc::new(Cell::new(true));
+    if let Ok((response, lease)) = attempt(worker, &chosen.pool, version, request, &sent).await {
+        let mut body = response.into_body();
+        while let Some(Ok(_)) = http_body_util::BodyExt::frame(&mut body).await {}
+        lease.give_back(body.is_end_stream());
+    }
+}

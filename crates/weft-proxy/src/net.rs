@@ -1,0 +1,71 @@
+//! Byte streams as this crate sees them: one stream type, dialling, and the TLS of the mesh.
+
+use crate::limits::TLS_TIMEOUT;
+use std::{net::SocketAddr, time::Duration};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpStream,
+};
+use weft_model::{EndpointAddress, SpiffeId};
+use weft_pki::{Alpn, Peer, SvidState};
+use weft_std::clock;
+use weft_wire::tls::{ClientTls, TlsError};
+
+pub(crate) use weft_wire::sniff::{FirstBytes, Prefixed};
+
+/// A byte stream in both directions.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Any stream. One indirect call per read or write is nothing beside the system call, and keeps hyper compiled once.
+pub(crate) type Io = Box<dyn Stream>;
+
+/// Why a connection to an upstream could not be had.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DialError {
+    /// Name, address or port could not be reached.
+    Connect(String),
+    /// The time-out passed, in milliseconds.
+    Timeout(u64),
+    /// The handshake failed: wrong identity, other trust domain, expired.
+    Tls(String),
+}
+
+/// Connects within `limit`.
+pub(crate) async fn dial(address: &EndpointAddress, limit: Duration) -> Result<TcpStream, DialError> {
+    let connect = async {
+        match address {
+            EndpointAddress::Socket(address) => TcpStream::connect(address).await,
+            EndpointAddress::Name { host, port } => TcpStream::connect((host.as_str(), *port)).await,
+        }
+    };
+    let stream = match tokio::time::timeout(limit, connect).await {
+        Ok(connected) => connected.map_err(|e| DialError::Connect(e.to_string()))?,
+        Err(_) => return Err(DialError::Timeout(millis(limit))),
+    };
+    // A failure here costs latency only.
+    stream.set_nodelay(true).ok();
+    Ok(stream)
+}
+
+/// Mutual TLS towards a peer that must prove to be `expected`.
+pub(crate) async fn connect_tls(stream: TcpStream, svid: &SvidState, expected: &SpiffeId, alpn: Alpn) -> Result<(Io, Peer), DialError> {
+    let connected = ClientTls::mesh(svid, expected, &[alpn]).connect(stream, clock::now() + TLS_TIMEOUT).await;
+    let secured = connected.map_err(|error| match error {
+        TlsError::Timeout => DialError::Timeout(millis(TLS_TIMEOUT)),
+        TlsError::Refused(_) | TlsError::RefusedByPeer(_) | TlsError::Protocol(_) | TlsError::Io(_) => DialError::Tls(error.to_string()),
+    })?;
+    let peer = secured.peer.ok_or_else(|| DialError::Tls("the peer proved no identity".into()))?;
+    Ok((Box::new(secured.stream), peer))
+}
+
+/// Where a captured connection wanted to go before it was redirected; `None` when it was not.
+pub(crate) fn original_destination(stream: &TcpStream) -> Option<SocketAddr> {
+    let original = weft_wire::listen::original_dst(stream).ok()?;
+    let canonical = SocketAddr::new(original.ip().to_canonical(), original.port());
+    (stream.local_addr().ok()? != original).then_some(canonical)
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,5 @@
+//! Policies: when they are applied. What they mean is in `weft-model`.
+
+mod authorization;
+
+pub(crate) use authorization::{Caller, Permit, authorize};

@@ -1,0 +1,230 @@
+//! One cluster on one worker: its balancer, its pools, its counts.
+
+use crate::{
+    http::{Dial, Pool, Reject},
+    snapshot::ClusterEntry,
+};
+use foldhash::HashMap;
+use std::{
+    cell::RefCell,
+    rc::{Rc, Weak},
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::Notify;
+use weft_balance::{Balancer, EjectionChange, EndpointId, NoEndpoint, Outcome, Pick, RetryGate, Slot};
+use weft_model::{Endpoint, EndpointTls, UpstreamTls};
+use weft_std::clock::Instant;
+
+/// A cluster and everything under way towards it from this worker.
+pub(crate) struct Upstream {
+    entry: RefCell<Arc<ClusterEntry>>,
+    balancer: RefCell<Balancer>,
+    gate: RefCell<RetryGate>,
+    pools: RefCell<HashMap<EndpointId, Rc<Chosen>>>,
+    freed: Rc<Notify>,
+    /// Zero of the balancer's time.
+    epoch: Instant,
+}
+
+/// An endpoint with the pool of connections to it.
+pub(crate) struct Chosen {
+    pub id: EndpointId,
+    pub endpoint: Endpoint,
+    pub pool: Rc<Pool>,
+    /// Is it spoken to with mesh TLS?
+    pub mesh: bool,
+}
+
+impl Upstream {
+    pub(crate) fn new(entry: Arc<ClusterEntry>, epoch: Instant) -> Rc<Self> {
+        let mut balancer = Balancer::default();
+        balancer.update(&entry.cluster, &usable(&entry));
+        Rc::new(Self {
+            entry: RefCell::new(entry),
+            balancer: RefCell::new(balancer),
+            gate: RefCell::default(),
+            pools: RefCell::default(),
+            freed: Rc::default(),
+            epoch,
+        })
+    }
+
+    /// Takes over a new form; connections to endpoints that stay are kept.
+    pub(crate) fn update(&self, entry: &Arc<ClusterEntry>) {
+        if Arc::ptr_eq(&self.entry.borrow(), entry) {
+            return;
+        }
+        let tls_changed = self.entry.borrow().cluster.tls != entry.cluster.tls;
+        *self.entry.borrow_mut() = entry.clone();
+        let mut balancer = self.balancer.borrow_mut();
+        balancer.update(&entry.cluster, &usable(entry));
+        let mut pools = self.pools.borrow_mut();
+        pools.retain(|id, _| !tls_changed && balancer.contains(*id));
+        #[allow(clippy::iter_over_hash_type, reason = "each is set to the same value")]
+        for chosen in pools.values() {
+            chosen.pool.set_limits(&entry.cluster.limits);
+        }
+    }
+
+    /// The cluster as configured.
+    pub(crate) fn entry(&self) -> Arc<ClusterEntry> {
+        self.entry.borrow().clone()
+    }
+
+    /// The next endpoint.
+    pub(crate) fn pick(self: &Rc<Self>, now: Instant, rolls: (u32, u32), tried: &[EndpointId]) -> Result<Rc<Chosen>, Reject> {
+        let mut balancer = self.balancer.borrow_mut();
+        let now = now.saturating_duration_since(self.epoch);
+        match balancer.pick(&Pick { now, rolls, tried }) {
+            Ok((id, endpoint)) => {
+                if let Some(chosen) = self.pools.borrow().get(&id) {
+                    return Ok(chosen.clone());
+                }
+                let chosen = self.open(id, endpoint);
+                self.pools.borrow_mut().insert(id, chosen.clone());
+                Ok(chosen)
+            }
+            Err(why) => {
+                let reason = match why {
+                    NoEndpoint::Empty => "the service has no endpoint",
+                    NoEndpoint::Unhealthy => "no endpoint of the service is healthy",
+                    NoEndpoint::Ejected => "all endpoints of the service are ejected after errors in a row",
+                };
+                let ejector = balancer.outlier().filter(|_| why == NoEndpoint::Ejected).map(|o| o.origin.clone());
+                let cause = ejector.unwrap_or_else(|| self.entry.borrow().cluster.origin.clone());
+                Err(Reject::NoEndpoint { reason, cause: Some(Box::new(cause)) })
+            }
+        }
+    }
+
+    fn open(self: &Rc<Self>, id: EndpointId, endpoint: &Endpoint) -> Rc<Chosen> {
+        let entry = self.entry.borrow();
+        let mesh = match entry.cluster.tls {
+            UpstreamTls::Auto | UpstreamTls::IstioMutual => endpoint.tls == EndpointTls::Mesh,
+            UpstreamTls::Disable | UpstreamTls::Simple => false,
+        };
+        let expected = endpoint.identity.clone().filter(|_| mesh);
+        let siblings: Weak<Self> = Rc::downgrade(self);
+        let make_room = move || siblings.upgrade().is_some_and(|upstream| upstream.close_one_idle());
+        let dial = Dial::Endpoint { address: endpoint.address.clone(), expected };
+        let pool = Pool::new(dial, entry.cluster.limits.clone(), entry.counters.clone(), self.freed.clone(), Box::new(make_room));
+        Rc::new(Chosen { id, endpoint: endpoint.clone(), pool, mesh })
+    }
+
+    fn close_one_idle(&self) -> bool {
+        // Borrowed already while a pick is under way: then there is nothing to close for it.
+        let Ok(pools) = self.pools.try_borrow() else { return false };
+        pools.values().any(|chosen| chosen.pool.close_one_idle())
+    }
+
+    /// Counts a request towards `chosen` until the guard is dropped.
+    pub(crate) fn in_flight(self: &Rc<Self>, chosen: &Chosen) -> InFlight {
+        self.balancer.borrow_mut().started(chosen.id);
+        InFlight { upstream: self.clone(), id: chosen.id }
+    }
+
+    /// A place among the cluster's requests.
+    pub(crate) fn admit(self: &Rc<Self>) -> Result<Admitted, Reject> {
+        let entry = self.entry.borrow();
+        let slot = entry.counters.request(&entry.cluster.limits);
+        let slot = slot.map_err(|what| Reject::Overflow { what, cause: Box::new(entry.cluster.origin.clone()) })?;
+        self.gate.borrow_mut().request_started();
+        Ok(Admitted { upstream: self.clone(), retries: 0, retry: None, _slot: slot })
+    }
+
+    /// Tells the balancer how an attempt ended.
+    pub(crate) fn observed(&self, id: EndpointId, outcome: Outcome, now: Instant) -> EjectionChange {
+        let change = self.balancer.borrow_mut().observed(id, outcome, now.saturating_duration_since(self.epoch));
+        if change != EjectionChange::None {
+            tracing::info!(cluster = %self.entry.borrow().cluster.name, ?change, "an endpoint failed several times in a row");
+        }
+        change
+    }
+
+    /// Closes what is idle for too long.
+    pub(crate) fn sweep(&self, now: Instant) {
+        let pools: Vec<Rc<Chosen>> = self.pools.borrow().values().cloned().collect();
+        pools.iter().for_each(|chosen| chosen.pool.sweep(now));
+    }
+
+    /// Its state, for `/config`.
+    pub(crate) fn state(&self, now: Instant) -> serde_json::Value {
+        let now = now.saturating_duration_since(self.epoch);
+        let endpoints: Vec<serde_json::Value> = self
+            .balancer
+            .borrow()
+            .states(now)
+            .map(|s| {
+                let pool = self.pools.borrow().values().find(|c| c.endpoint.address == s.address).map(|c| c.pool.size());
+                serde_json::json!({
+                    "address": s.address.to_string(), "inFlight": s.in_flight, "healthy": s.healthy,
+                    "ejectedForMs": s.ejected_until.map(|until| until.saturating_sub(now).as_millis() as u64),
+                    "idleHttp1": pool.map_or(0, |p| p.0), "http2": pool.map_or(0, |p| p.1),
+                })
+            })
+            .collect();
+        serde_json::json!({ "cluster": self.entry.borrow().cluster.name.to_string(), "endpoints": endpoints })
+    }
+}
+
+/// Endpoints that the cluster's TLS setting allows.
+fn usable(entry: &ClusterEntry) -> Vec<Endpoint> {
+    let mesh_only = entry.cluster.tls == UpstreamTls::IstioMutual;
+    entry.endpoints.iter().filter(|e| !mesh_only || e.tls == EndpointTls::Mesh).cloned().collect()
+}
+
+/// A request counted at an endpoint.
+pub(crate) struct InFlight {
+    upstream: Rc<Upstream>,
+    id: EndpointId,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.upstream.balancer.borrow_mut().finished(self.id);
+    }
+}
+
+/// A request counted at its cluster, with its retries.
+pub(crate) struct Admitted {
+    upstream: Rc<Upstream>,
+    retries: u32,
+    retry: Option<Slot>,
+    _slot: Slot,
+}
+
+impl Admitted {
+    /// May the request be tried once more, as far as budget and limits go?
+    pub(crate) fn try_retry(&mut self) -> bool {
+        let entry = self.upstream.entry.borrow();
+        if self.retries == 0 {
+            // One request counts as one retry in flight, however often it is tried.
+            match entry.counters.retry(&entry.cluster.limits) {
+                Ok(slot) => self.retry = Some(slot),
+                Err(_) => return false,
+            }
+            if !self.upstream.gate.borrow_mut().try_retry(&entry.cluster.retry_budget) {
+                self.retry = None;
+                return false;
+            }
+        }
+        self.retries += 1;
+        true
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut gate = self.upstream.gate.borrow_mut();
+        gate.request_finished();
+        if self.retries > 0 {
+            gate.retry_finished();
+        }
+    }
+}
+
+/// Milliseconds as a duration, where given.
+pub(crate) fn millis(ms: Option<u64>) -> Option<Duration> {
+    ms.map(Duration::from_millis)
+}

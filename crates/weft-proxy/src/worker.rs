@@ -1,0 +1,166 @@
+//! A worker: one thread with its own runtime, listeners, pools and counters. Nothing here is shared but the snapshot.
+
+use crate::{http::Pool, shared::Shared, snapshot::Snapshot, telemetry::Telemetry, upstream::Upstream};
+use foldhash::HashMap;
+use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+};
+use weft_model::ClusterName;
+use weft_std::{
+    DrainWatch, Spawner,
+    clock::{self, Instant},
+};
+use weft_telemetry::{Party, RequestRecord};
+
+/// One worker, seen from everything that runs on it.
+pub(crate) struct Worker {
+    pub shared: Arc<Shared>,
+    pub settings: Arc<Settings>,
+    pub tasks: Spawner,
+    pub drain: DrainWatch,
+    /// Pools towards the program, by its port.
+    pub programs: RefCell<HashMap<u16, Rc<Pool>>>,
+    /// Hosts that the mesh did not know a moment ago.
+    pub unknown: RefCell<HashMap<String, Instant>>,
+    /// Connections being served.
+    pub connections: Cell<usize>,
+    /// Connections closed at once because of the limit.
+    pub refused_connections: Cell<u64>,
+    config: RefCell<Rc<Config>>,
+    telemetry: RefCell<Telemetry>,
+    random: RefCell<SmallRng>,
+    epoch: Instant,
+}
+
+/// What all workers of a proxy are told at their start.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// Name of the proxy until it knows its workload.
+    pub name: String,
+    /// Is it a gateway?
+    pub gateway: bool,
+    /// Longest wait for a request's head.
+    pub header_timeout: std::time::Duration,
+}
+
+/// The snapshot with this worker's state of its clusters. Held once per request.
+pub(crate) struct Config {
+    pub snapshot: Arc<Snapshot>,
+    pub upstreams: HashMap<ClusterName, Rc<Upstream>>,
+    /// The workload that this proxy stands for, as telemetry names it.
+    pub own: Party,
+    /// The same as `x-weft-peer`.
+    pub own_header: Option<http::HeaderValue>,
+    pub proxy_id: String,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>, settings: Arc<Settings>, tasks: Spawner, drain: DrainWatch, telemetry: Telemetry) -> Rc<Self> {
+        let epoch = clock::now();
+        let empty = Config::new(shared.snapshot(), &HashMap::default(), epoch, &settings.name);
+        Rc::new(Self {
+            shared,
+            settings,
+            tasks,
+            drain,
+            programs: RefCell::default(),
+            unknown: RefCell::default(),
+            connections: Cell::new(0),
+            refused_connections: Cell::new(0),
+            config: RefCell::new(Rc::new(empty)),
+            telemetry: RefCell::new(telemetry),
+            random: RefCell::new(SmallRng::from_os_rng()),
+            epoch,
+        })
+    }
+
+    /// The configuration of the moment: one pointer comparison, unless a new snapshot was published.
+    pub(crate) fn config(&self) -> Rc<Config> {
+        let current = self.shared.load();
+        let known = self.config.borrow();
+        if Arc::ptr_eq(&current, &known.snapshot) {
+            return known.clone();
+        }
+        let next = Rc::new(Config::new(Arc::clone(&current), &known.upstreams, self.epoch, &self.settings.name));
+        drop(known);
+        *self.config.borrow_mut() = next.clone();
+        next
+    }
+
+    /// 64 random bits; not for secrets.
+    pub(crate) fn random(&self) -> u64 {
+        self.random.borrow_mut().random()
+    }
+    /// A roll for shares and weights.
+    pub(crate) fn roll(&self) -> u32 {
+        self.random.borrow_mut().random()
+    }
+
+    /// Id of the workload whose proxy this is.
+    pub(crate) fn proxy_id(&self) -> String {
+        self.config.borrow().proxy_id.clone()
+    }
+
+    /// Counts, logs and reports a finished record.
+    pub(crate) fn observe(&self, record: RequestRecord) {
+        self.telemetry.borrow_mut().observe(record);
+    }
+
+    /// Clusters, pools and ejections, for `/config`.
+    pub(crate) fn describe(&self) -> serde_json::Value {
+        let (config, now) = (self.config(), clock::now());
+        let mut clusters: Vec<(&ClusterName, &Rc<Upstream>)> = config.upstreams.iter().collect();
+        clusters.sort_by_key(|(name, _)| *name);
+        let clusters: Vec<serde_json::Value> = clusters.into_iter().map(|(_, upstream)| upstream.state(now)).collect();
+        serde_json::json!({
+            "connections": self.connections.get(), "refusedConnections": self.refused_connections.get(), "clusters": clusters
+        })
+    }
+
+    /// About once a second: hands telemetry over, closes idle connections, forgets old answers.
+    pub(crate) fn tick(&self) {
+        let now = clock::now();
+        self.telemetry.borrow_mut().flush(&self.shared.reports);
+        let config = self.config();
+        #[allow(clippy::iter_over_hash_type, reason = "each is swept by itself")]
+        for upstream in config.upstreams.values() {
+            upstream.sweep(now);
+        }
+        let programs: Vec<Rc<Pool>> = self.programs.borrow().values().cloned().collect();
+        programs.iter().for_each(|pool| pool.sweep(now));
+        self.unknown.borrow_mut().retain(|_, until| *until > now);
+    }
+}
+
+impl Config {
+    fn new(snapshot: Arc<Snapshot>, known: &HashMap<ClusterName, Rc<Upstream>>, epoch: Instant, name: &str) -> Self {
+        let mut upstreams = HashMap::default();
+        for entry in snapshot.clusters() {
+            let upstream = match known.get(&entry.cluster.name) {
+                Some(upstream) => {
+                    upstream.update(entry);
+                    upstream.clone()
+                }
+                None => Upstream::new(entry.clone(), epoch),
+            };
+            upstreams.insert(entry.cluster.name.clone(), upstream);
+        }
+        let workload = snapshot.inbound.as_ref().map(|i| &i.workload);
+        let own = workload.map_or_else(
+            || Party { workload: name.into(), ..Party::default() },
+            |w| Party {
+                workload: w.name.clone(),
+                namespace: w.namespace.clone(),
+                service: w.canonical_service().into(),
+                version: w.canonical_revision().into(),
+                principal: w.identity.to_string(),
+            },
+        );
+        let proxy_id = workload.map_or_else(|| name.to_owned(), |w| w.id.clone());
+        let own_header = crate::http::peer_value(&own);
+        Self { snapshot, upstreams, own, own_header, proxy_id }
+    }
+}
