@@ -14,7 +14,7 @@ pub(crate) struct Tool {
     pub(crate) major_min: u32,
 }
 
-pub(crate) const NODE: Tool = Tool { program: "node", packages: &["nodejs", "npm"], purpose: "builds the page", major_min: 18 };
+pub(crate) const NODE: Tool = Tool { program: "node", packages: &["nodejs", "npm"], purpose: "builds the page", major_min: 20 };
 pub(crate) const NPM: Tool = Tool { program: "npm", packages: &["npm"], purpose: "builds the page", major_min: 0 };
 pub(crate) const CC: Tool =
     Tool { program: "cc", packages: &["build-essential"], purpose: "builds the TLS library and SQLite", major_min: 0 };
@@ -59,10 +59,14 @@ fn install_command(tools: &[&Tool]) -> String {
 /// Names what is missing and how to get it.
 pub(crate) fn tell(tools: &[&Tool]) {
     for tool in tools {
-        eprintln!("missing: {} ({})", tool.program, tool.purpose);
+        let version = if tool.major_min > 0 { format!(" {} or later", tool.major_min) } else { String::new() };
+        eprintln!("missing: {}{version} ({})", tool.program, tool.purpose);
     }
     if !tools.is_empty() {
         eprintln!("install: sudo {}", install_command(tools));
+    }
+    if tools.iter().any(|t| t.program == NODE.program) {
+        eprintln!("         (where the distribution's Node.js is older: https://nodejs.org/en/download)");
     }
 }
 

@@ -53,7 +53,17 @@ fn npm(ui: &Path, args: &[&str]) -> Result<()> {
 }
 
 fn fresh(ui: &Path) -> bool {
-    let sources = ["src", "public", "index.html", "package.json", "package-lock.json", "vite.config.ts", "tsconfig.json", "../openapi"];
+    let sources = [
+        "src",
+        "public",
+        "index.html",
+        "package.json",
+        "package-lock.json",
+        "vite.config.ts",
+        "tsconfig.json",
+        "svelte.config.js",
+        "../openapi",
+    ];
     let newest = sources.iter().filter_map(|s| newest(&ui.join(s))).max();
     let built = modified(&ui.join("dist/index.html"));
     built.is_some() && built >= newest
