@@ -1,12 +1,20 @@
 //! Ordinary TLS at the edge of the mesh: a gateway's server certificate, and calls to servers with public names.
 
 use crate::{
-    bundle::{BundleError, certificates},
+    bundle::certificates,
     mesh_tls::{Alpn, provider},
 };
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{
+    ClientConfig, RootCertStore, ServerConfig,
+    server::{ClientHello, ResolvesServerCert},
+    sign::CertifiedKey,
+};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-use std::{path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 /// Where Linux distributions keep the system's roots, as one PEM file.
 const SYSTEM_ROOTS: [&str; 4] =
@@ -29,35 +37,93 @@ pub enum PublicTlsError {
     Roots(String),
 }
 
-/// A server that shows this certificate (PEM) to everybody: TLS termination at a gateway.
+/// A certificate that a server shows, and for which hosts.
+#[derive(Debug, Clone, Copy)]
+pub struct PublicCertificate<'a> {
+    /// Exact names, `*.suffix`, or `*`.
+    pub hosts: &'a [String],
+    /// The chain in PEM, leaf first.
+    pub chain_pem: &'a str,
+    /// The key in PEM.
+    pub key_pem: &'a str,
+}
+
+/// A server that shows the certificate of the host that a client names, and the first one when it names none.
 ///
 /// # Errors
-/// When certificate or key cannot be read or do not fit.
-pub fn server_config(chain_pem: &str, key_pem: &str, alpn: &[Alpn]) -> Result<Arc<ServerConfig>, PublicTlsError> {
-    let chain = certificates(chain_pem).map_err(|error| PublicTlsError::Chain(error.to_string()))?;
-    if chain.is_empty() {
-        return Err(PublicTlsError::Chain("it holds no certificate".into()));
+/// When there is none, or a certificate or key cannot be read or do not fit.
+pub fn server_config(certificates: &[PublicCertificate<'_>], alpn: &[Alpn]) -> Result<Arc<ServerConfig>, PublicTlsError> {
+    let keys: Result<Vec<_>, _> = certificates.iter().map(|one| Ok((one.hosts.to_vec(), certified(one)?))).collect();
+    let by_host = ByHost { keys: keys? };
+    if by_host.keys.is_empty() {
+        return Err(PublicTlsError::Chain("no certificate is given".into()));
     }
-    let key = PrivateKeyDer::from_pem_slice(key_pem.as_bytes()).map_err(|error| PublicTlsError::Key(error.to_string()))?;
     let mut config = ServerConfig::builder_with_provider(provider())
         .with_safe_default_protocol_versions()
         .expect("the provider has suites for TLS 1.2 and 1.3")
         .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .map_err(|error| PublicTlsError::Pair(error.to_string()))?;
+        .with_cert_resolver(Arc::new(by_host));
     config.alpn_protocols = alpn.iter().map(|alpn| alpn.as_str().into()).collect();
     Ok(Arc::new(config))
 }
 
-/// A client that verifies a server's name against `roots_pem`, or against the system's roots when that is `None`.
+fn certified(certificate: &PublicCertificate<'_>) -> Result<Arc<CertifiedKey>, PublicTlsError> {
+    let chain = certificates(certificate.chain_pem).map_err(|error| PublicTlsError::Chain(error.to_string()))?;
+    if chain.is_empty() {
+        return Err(PublicTlsError::Chain("it holds no certificate".into()));
+    }
+    let key = PrivateKeyDer::from_pem_slice(certificate.key_pem.as_bytes()).map_err(|error| PublicTlsError::Key(error.to_string()))?;
+    CertifiedKey::from_der(chain, key, &provider()).map(Arc::new).map_err(|error| PublicTlsError::Pair(error.to_string()))
+}
+
+/// Certificates by the host that a client names.
+#[derive(Debug)]
+struct ByHost {
+    keys: Vec<(Vec<String>, Arc<CertifiedKey>)>,
+}
+
+impl ByHost {
+    fn find(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        let exact = |hosts: &[String]| hosts.iter().any(|host| name.is_some_and(|name| host.eq_ignore_ascii_case(name)));
+        let wildcard = |hosts: &[String]| hosts.iter().any(|host| name.is_some_and(|name| matches_wildcard(host, name)));
+        let with = |wanted: &dyn Fn(&[String]) -> bool| self.keys.iter().find(|(hosts, _)| wanted(hosts));
+        with(&exact).or_else(|| with(&wildcard)).or_else(|| self.keys.first()).map(|(_, key)| key.clone())
+    }
+}
+
+fn matches_wildcard(pattern: &str, name: &str) -> bool {
+    let Some(suffix) = pattern.strip_prefix("*.") else { return false };
+    let Some(label) = name.len().checked_sub(suffix.len() + 1) else { return false };
+    label > 0 && name.as_bytes()[label] == b'.' && name.as_bytes()[label + 1..].eq_ignore_ascii_case(suffix.as_bytes())
+}
+
+impl ResolvesServerCert for ByHost {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.find(hello.server_name())
+    }
+}
+
+/// A client that verifies a server's name against `roots_pem`, or against the system's roots when that is `None`. The latter are
+/// read once.
 ///
 /// # Errors
 /// When there are no usable roots.
 pub fn client_config(roots_pem: Option<&str>, alpn: &[Alpn]) -> Result<Arc<ClientConfig>, PublicTlsError> {
-    let roots = match roots_pem {
-        Some(pem) => roots(certificates(pem).map_err(|error: BundleError| PublicTlsError::Roots(error.to_string()))?),
-        None => system_roots(),
+    static SYSTEM: Mutex<BTreeMap<Vec<Alpn>, Arc<ClientConfig>>> = Mutex::new(BTreeMap::new());
+    let Some(pem) = roots_pem else {
+        let mut kept = SYSTEM.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(config) = kept.get(alpn) {
+            return Ok(config.clone());
+        }
+        let config = client_with(system_roots(), alpn)?;
+        kept.insert(alpn.into(), config.clone());
+        return Ok(config);
     };
+    let roots = roots(certificates(pem).map_err(|error| PublicTlsError::Roots(error.to_string()))?);
+    client_with(roots, alpn)
+}
+
+fn client_with(roots: RootCertStore, alpn: &[Alpn]) -> Result<Arc<ClientConfig>, PublicTlsError> {
     if roots.is_empty() {
         return Err(PublicTlsError::Roots(format!("none of {} holds any; install ca-certificates", SYSTEM_ROOTS.join(", "))));
     }

@@ -40,10 +40,16 @@ pub enum SvidError {
     File(#[from] FileError),
     /// The certificate is not a workload's.
     #[error("the certificate that was issued is not usable: {0}")]
-    Leaf(#[from] PeerError),
+    Leaf(Box<PeerError>),
     /// Key and certificate do not belong together, or the file is damaged.
     #[error("{0}")]
     Damaged(String),
+}
+
+impl From<PeerError> for SvidError {
+    fn from(error: PeerError) -> Self {
+        Self::Leaf(Box::new(error))
+    }
 }
 
 impl Svid {

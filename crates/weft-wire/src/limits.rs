@@ -5,6 +5,9 @@ use std::time::Duration;
 /// Bytes that are looked at to recognise a protocol. A request line of an unknown method may be as long.
 pub const SNIFF_BYTES_MAX: usize = 8 * 1024;
 
+/// Bytes of a TLS client's first message that are looked at; post-quantum key shares make it some 2 kB.
+pub const CLIENT_HELLO_BYTES_MAX: usize = 18 * 1024;
+
 /// Connections that wait to be accepted, per listener.
 pub const LISTEN_BACKLOG: i32 = 1024;
 

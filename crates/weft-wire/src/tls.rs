@@ -1,7 +1,8 @@
 //! TLS over any stream: handshakes under a deadline, and who is at the other end.
 
+use crate::{limits::CLIENT_HELLO_BYTES_MAX, sniff::Prefixed};
 use std::{io, sync::Arc};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use weft_model::SpiffeId;
 use weft_pki::{Alpn, ClientAuth, MESH_SERVER_NAME, Peer, PeerError, SvidState, TlsInUse, public_tls};
@@ -9,12 +10,13 @@ use weft_std::clock::Instant;
 
 /// An encrypted stream, of either side.
 pub use tokio_rustls::TlsStream;
-pub use weft_pki::public_tls::PublicTlsError;
+pub use weft_pki::public_tls::{PublicCertificate, PublicTlsError};
 
 /// The server's side. Clones share one configuration, which follows certificate rotations by itself.
 #[derive(Clone)]
 pub struct ServerTls {
     acceptor: TlsAcceptor,
+    mesh: bool,
 }
 
 /// The client's side, for one expected peer. Cheap to make per connection: configurations are kept per peer.
@@ -22,6 +24,7 @@ pub struct ServerTls {
 pub struct ClientTls {
     connector: TlsConnector,
     name: rustls_pki_types::ServerName<'static>,
+    mesh: bool,
 }
 
 /// A stream after its handshake.
@@ -33,6 +36,8 @@ pub struct Secured<S> {
     pub peer: Option<Peer>,
     /// What was negotiated, with the application protocol.
     pub tls: TlsInUse,
+    /// The name that a client asked this side for (SNI); the mesh sends none.
+    pub server_name: Option<String>,
 }
 
 /// Why a handshake failed.
@@ -43,7 +48,7 @@ pub enum TlsError {
     Timeout,
     /// This side refused the peer.
     #[error("{0}")]
-    Refused(PeerError),
+    Refused(Box<PeerError>),
     /// The peer refused this side.
     #[error("{0}")]
     RefusedByPeer(String),
@@ -58,15 +63,16 @@ pub enum TlsError {
 impl ServerTls {
     /// For mesh peers: mutual TLS 1.3 with the SVID of the moment.
     pub fn mesh(state: &SvidState, alpn: &[Alpn], auth: ClientAuth) -> Self {
-        Self { acceptor: TlsAcceptor::from(state.server_config(alpn, auth)) }
+        Self { acceptor: TlsAcceptor::from(state.server_config(alpn, auth)), mesh: true }
     }
 
-    /// For everybody, with a certificate in PEM: termination at a gateway.
+    /// For everybody, with certificates in PEM: termination at a gateway. A client that names a host gets the first certificate
+    /// whose hosts match, exact names before wildcards; one that names none or an unknown one gets the first.
     ///
     /// # Errors
-    /// When certificate or key cannot be used.
-    pub fn public(chain_pem: &str, key_pem: &str, alpn: &[Alpn]) -> Result<Self, PublicTlsError> {
-        Ok(Self { acceptor: TlsAcceptor::from(public_tls::server_config(chain_pem, key_pem, alpn)?) })
+    /// When there is no certificate, or one or its key cannot be used.
+    pub fn public(certificates: &[PublicCertificate<'_>], alpn: &[Alpn]) -> Result<Self, PublicTlsError> {
+        Ok(Self { acceptor: TlsAcceptor::from(public_tls::server_config(certificates, alpn)?), mesh: false })
     }
 
     /// Serves the handshake of a fresh connection. Dropping the future closes it.
@@ -76,7 +82,7 @@ impl ServerTls {
     pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, deadline: Instant) -> Result<Secured<S>, TlsError> {
         let handshake = tokio::time::timeout_at(deadline, self.acceptor.accept(stream));
         let stream = handshake.await.map_err(|_| TlsError::Timeout)?.map_err(TlsError::from_io)?;
-        Secured::of(stream.into())
+        Secured::of(stream.into(), self.mesh)
     }
 }
 
@@ -84,7 +90,7 @@ impl ClientTls {
     /// To a mesh peer that must prove to be `expected`. Without an SVID yet, this side shows no certificate.
     pub fn mesh(state: &SvidState, expected: &SpiffeId, alpn: &[Alpn]) -> Self {
         let name = MESH_SERVER_NAME.try_into().expect("a legal DNS name");
-        Self { connector: TlsConnector::from(state.client_config(expected, alpn)), name }
+        Self { connector: TlsConnector::from(state.client_config(expected, alpn)), name, mesh: true }
     }
 
     /// To a server with a public name, verified against `roots_pem` or the system's roots.
@@ -94,7 +100,7 @@ impl ClientTls {
     pub fn public(name: &str, roots_pem: Option<&str>, alpn: &[Alpn]) -> Result<Self, PublicTlsError> {
         let server =
             name.to_owned().try_into().map_err(|_| PublicTlsError::Chain(format!("{name:?} is not a name that TLS can verify")))?;
-        Ok(Self { connector: TlsConnector::from(public_tls::client_config(roots_pem, alpn)?), name: server })
+        Ok(Self { connector: TlsConnector::from(public_tls::client_config(roots_pem, alpn)?), name: server, mesh: false })
     }
 
     /// Makes the handshake on a fresh connection. Dropping the future closes it.
@@ -107,22 +113,66 @@ impl ClientTls {
     pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, deadline: Instant) -> Result<Secured<S>, TlsError> {
         let handshake = tokio::time::timeout_at(deadline, self.connector.connect(self.name.clone(), stream));
         let stream = handshake.await.map_err(|_| TlsError::Timeout)?.map_err(TlsError::from_io)?;
-        Secured::of(stream.into())
+        Secured::of(stream.into(), self.mesh)
     }
 }
 
 impl<S> Secured<S> {
-    fn of(stream: TlsStream<S>) -> Result<Self, TlsError> {
+    fn of(stream: TlsStream<S>, mesh: bool) -> Result<Self, TlsError> {
         let (_, state) = stream.get_ref();
         let tls = TlsInUse::of(state);
-        // Only a mesh peer has a SPIFFE leaf; of a public server only the name was verified.
-        let peer = match Peer::of(state) {
-            Ok(peer) => peer,
-            Err(PeerError::NotOneUri(_) | PeerError::NotSpiffe(_)) => None,
-            Err(error) => return Err(TlsError::Refused(error)),
+        // Of a public server only the name was verified: whatever its certificate says, it proves no identity of the mesh.
+        let peer = if mesh { Peer::of(state).map_err(|error| TlsError::Refused(Box::new(error)))? } else { None };
+        let server_name = match &stream {
+            TlsStream::Server(stream) => stream.get_ref().1.server_name().map(str::to_owned),
+            TlsStream::Client(_) => None,
         };
-        Ok(Self { stream, peer, tls })
+        Ok(Self { stream, peer, tls, server_name })
     }
+}
+
+/// What a client asks for in its first TLS message, in the clear.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClientHello {
+    /// The host it wants (SNI).
+    pub server_name: Option<String>,
+    /// The application protocols it offers.
+    pub alpn: Vec<String>,
+}
+
+/// Reads the first message of a TLS client without answering it; all bytes are read again. `None` when it is not well-formed, or
+/// has not come before `deadline`: then nothing is known of what the client wants.
+///
+/// # Errors
+/// When the connection breaks.
+pub async fn client_hello<S: AsyncRead + Unpin>(stream: Prefixed<S>, deadline: Instant) -> io::Result<(Option<ClientHello>, Prefixed<S>)> {
+    let (mut bytes, mut stream) = stream.into_parts();
+    let mut reader = tokio_rustls::rustls::server::Acceptor::default();
+    let mut seen = 0;
+    let hello = loop {
+        // It takes what it has room for, which is all until it has an answer.
+        while seen < bytes.len() {
+            match reader.read_tls(&mut &bytes[seen..]) {
+                Ok(count) if count > 0 => seen += count,
+                _ => break,
+            }
+        }
+        match reader.accept() {
+            Ok(Some(accepted)) => {
+                let hello = accepted.client_hello();
+                let alpn = hello.alpn().into_iter().flatten().map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+                break Some(ClientHello { server_name: hello.server_name().map(str::to_owned), alpn });
+            }
+            Ok(None) if bytes.len() < CLIENT_HELLO_BYTES_MAX => {}
+            Ok(None) | Err(_) => break None,
+        }
+        match tokio::time::timeout_at(deadline, stream.read_buf(&mut bytes)).await {
+            Ok(Err(error)) => return Err(error),
+            Ok(Ok(0)) | Err(_) => break None,
+            Ok(Ok(_)) => {}
+        }
+    };
+    Ok((hello, Prefixed::new(bytes, stream)))
 }
 
 impl TlsError {
@@ -133,7 +183,7 @@ impl TlsError {
         };
         let text = weft_pki::explain(tls);
         match (weft_pki::peer_error(tls), tls) {
-            (Some(refusal), _) => Self::Refused(refusal.clone()),
+            (Some(refusal), _) => Self::Refused(Box::new(refusal.clone())),
             (None, tokio_rustls::rustls::Error::AlertReceived(_)) => Self::RefusedByPeer(text),
             (None, _) => Self::Protocol(text),
         }

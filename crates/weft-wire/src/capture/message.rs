@@ -55,7 +55,7 @@ impl Request {
         match self {
             Self::Start => vec![b'G'],
             Self::Sockets(family, count) => vec![b'B', family.encode(), *count],
-            Self::Signal(signal) => [&[b'K'], signal.to_be_bytes().as_slice()].concat(),
+            Self::Signal(signal) => [b"K".as_slice(), &signal.to_be_bytes()].concat(),
         }
     }
     pub(super) fn decode(bytes: &[u8]) -> Option<Self> {

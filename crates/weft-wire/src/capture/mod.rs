@@ -26,8 +26,11 @@ use std::{
     ffi::OsString,
     io::IsTerminal,
     net::{TcpListener, UdpSocket},
-    os::fd::{AsFd, AsRawFd, OwnedFd},
-    path::PathBuf,
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
+    path::{Path, PathBuf},
     process::{Child, Command},
     sync::Arc,
 };
@@ -230,11 +233,9 @@ impl Drop for Capture {
 }
 
 fn spawn_agent(options: &CaptureOptions, control: &OwnedFd) -> Result<Child, CaptureUnavailable> {
-    let binary = match &options.agent {
-        Some(path) => path.clone(),
-        None => std::env::current_exe().map_err(broken)?,
-    };
-    let mut command = Command::new(binary);
+    // Not by its path: that may have been replaced by a newer build, or lie in a folder that this user may not enter.
+    let mut command = Command::new(options.agent.as_deref().unwrap_or(Path::new("/proc/self/exe")));
+    command.arg0("weft");
     command.arg(AGENT_COMMAND).arg(control.as_raw_fd().to_string());
     command.arg(options.workers.clamp(1, WORKERS_MAX).to_string()).arg(options.search.join(" ")).args(&options.program);
     command.envs(options.env.iter().map(|(name, value)| (name, value)));

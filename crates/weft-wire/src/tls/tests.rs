@@ -178,3 +178,90 @@ async fn a_silent_peer_is_not_waited_for() {
     let error = server.accept(near, clock::now() + Duration::from_secs(10)).await.expect_err("silent");
     assert!(matches!(error, TlsError::Timeout));
 }
+
+/// A self-signed certificate and its key, in PEM.
+fn public_pair(host: &str) -> (String, String) {
+    let made = rcgen::generate_simple_self_signed([host.to_owned()]).expect("made");
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+#[tokio::test]
+async fn a_gateway_shows_the_certificate_of_the_host_that_is_asked_for() {
+    let (shop, wild, other) = (public_pair("shop.example.org"), public_pair("*.example.org"), public_pair("other.net"));
+    let hosts = [["other.net".to_owned()], ["*.example.org".to_owned()], ["shop.example.org".to_owned()]];
+    let certificate = |index: usize, pair| {
+        let (chain_pem, key_pem): &(String, String) = pair;
+        PublicCertificate { hosts: &hosts[index], chain_pem, key_pem }
+    };
+    let all = [certificate(0, &other), certificate(1, &wild), certificate(2, &shop)];
+    let server = ServerTls::public(&all, &[Alpn::H2, Alpn::Http11]).expect("made");
+    let roots = format!("{}{}{}", shop.0, wild.0, other.0);
+    for (name, fine) in
+        [("shop.example.org", true), ("SHOP.example.org", true), ("any.example.org", true), ("other.net", true), ("example.org", false)]
+    {
+        let client = ClientTls::public(name, Some(&roots), &[Alpn::Http11]).expect("made");
+        let (near, far) = tokio::io::duplex(64 * 1024);
+        let deadline = clock::now() + HOUR;
+        let (client, server) = tokio::join!(client.connect(near, deadline), server.accept(far, deadline));
+        assert_eq!(client.is_ok(), fine, "{name}: {client:?}");
+        if let (Ok(client), Ok(server)) = (client, server) {
+            assert_eq!((client.peer, server.peer), (None, None), "a public name is no identity of the mesh");
+            assert_eq!((server.tls.alpn, server.server_name), (Some(Alpn::Http11), Some(name.to_ascii_lowercase())));
+        }
+    }
+    assert!(matches!(ServerTls::public(&[], &[]), Err(PublicTlsError::Chain(_))));
+    let mixed = PublicCertificate { hosts: &hosts[0], chain_pem: &shop.0, key_pem: &wild.1 };
+    assert!(matches!(ServerTls::public(&[mixed], &[]), Err(PublicTlsError::Pair(_))));
+}
+
+#[tokio::test]
+async fn a_public_certificate_with_a_spiffe_name_proves_nothing() {
+    let (chain, key) = {
+        let names = ["shop.example.org".to_owned()];
+        let mut params = rcgen::CertificateParams::new(names).expect("legal");
+        let uri = "spiffe://cluster.local/ns/default/sa/admin".try_into().expect("legal");
+        params.subject_alt_names.push(rcgen::SanType::URI(uri));
+        params.key_usages = vec![rcgen::KeyUsagePurpose::DigitalSignature];
+        let key = rcgen::KeyPair::generate().expect("made");
+        (params.self_signed(&key).expect("made").pem(), key.serialize_pem())
+    };
+    let hosts = [String::from("*")];
+    let server = ServerTls::public(&[PublicCertificate { hosts: &hosts, chain_pem: &chain, key_pem: &key }], &[]).expect("made");
+    let client = ClientTls::public("shop.example.org", Some(&chain), &[]).expect("made");
+    let (near, far) = tokio::io::duplex(64 * 1024);
+    let deadline = clock::now() + HOUR;
+    let (client, _server) = tokio::join!(client.connect(near, deadline), server.accept(far, deadline));
+    assert_eq!(client.expect("the name is right").peer, None);
+}
+
+#[tokio::test]
+async fn the_first_message_tells_the_host_and_is_read_again() {
+    let roots = public_pair("shop.example.org").0;
+    let client = ClientTls::public("shop.example.org", Some(&roots), &[Alpn::H2, Alpn::Http11]).expect("made");
+    let (near, mut far) = tokio::io::duplex(64 * 1024);
+    let deadline = clock::now() + HOUR;
+    let mut first = vec![0; 64 * 1024];
+    let length = tokio::select! {
+        _ = client.connect(near, deadline) => unreachable!("nobody answers"),
+        length = far.read(&mut first) => length.expect("sent"),
+    };
+    first.truncate(length);
+    for step in [1, 7, length] {
+        let (mut writer, reader) = tokio::io::duplex(16);
+        let write = async {
+            for part in first.chunks(step) {
+                writer.write_all(part).await.expect("written");
+            }
+        };
+        let read = client_hello(Prefixed::new(bytes::BytesMut::new(), reader), deadline);
+        let ((), read) = tokio::join!(write, read);
+        let (hello, stream) = read.expect("alive");
+        let expected = ClientHello { server_name: Some("shop.example.org".into()), alpn: vec!["h2".into(), "http/1.1".into()] };
+        assert_eq!(hello, Some(expected), "in steps of {step}");
+        assert_eq!(stream.prefix(), first);
+    }
+    for garbage in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), b"\x16\x03\x01\x00\x02\x01", b""] {
+        let (hello, stream) = client_hello(Prefixed::new(garbage.into(), tokio::io::empty()), deadline).await.expect("alive");
+        assert_eq!((hello, stream.prefix()), (None, garbage));
+    }
+}
