@@ -8,6 +8,7 @@ use crate::{
     tcp,
     worker::Worker,
 };
+use arc_swap::ArcSwap;
 use std::{net::SocketAddr, rc::Rc, sync::Arc};
 use tokio::net::TcpStream;
 use weft_model::{Protocol, Service};
@@ -27,7 +28,7 @@ pub(crate) enum Duty {
     /// Calls of the program through an HTTP proxy.
     HttpProxy,
     /// Calls from outside.
-    Gateway { port: u16, tls: Option<ServerTls> },
+    Gateway { port: u16, tls: Option<Arc<ArcSwap<ServerTls>>> },
 }
 
 /// Accepts until the proxy drains or the listener is told to stop.
@@ -164,9 +165,16 @@ async fn outbound(worker: Rc<Worker>, stream: TcpStream, from: SocketAddr, wante
 }
 
 /// Bytes from outside, at an edge.
-async fn gateway(worker: Rc<Worker>, stream: TcpStream, from: SocketAddr, local: SocketAddr, port: u16, tls: Option<ServerTls>) {
+async fn gateway(
+    worker: Rc<Worker>,
+    stream: TcpStream,
+    from: SocketAddr,
+    local: SocketAddr,
+    port: u16,
+    tls: Option<Arc<ArcSwap<ServerTls>>>,
+) {
     let scope = Scope::Gateway { port, tls: tls.is_some() };
-    let conn = Connection { worker, peer_address: from, local_address: local, peer: None, tls: None, sni: None, scope };
+    let mut conn = Connection { worker, peer_address: from, local_address: local, peer: None, tls: None, sni: None, scope };
     let Some(tls) = tls else {
         let deadline = clock::now() + conn.worker.settings.header_timeout;
         return match sniff(stream, deadline).await {
@@ -175,8 +183,9 @@ async fn gateway(worker: Rc<Worker>, stream: TcpStream, from: SocketAddr, local:
             Ok((_, stream)) => serve_http(Rc::new(conn), Box::new(stream), FirstBytes::Http1).await,
         };
     };
-    let stream = Prefixed::new(bytes::BytesMut::new(), stream);
-    match tls.accept(stream, clock::now() + limits::TLS_TIMEOUT).await {
+    let (name, stream) = tcp::server_name(Prefixed::new(bytes::BytesMut::new(), stream)).await;
+    conn.sni = name;
+    match tls.load_full().accept(stream, clock::now() + limits::TLS_TIMEOUT).await {
         Ok(secured) => {
             let first = if secured.tls.alpn == Some(Alpn::H2) { FirstBytes::H2 } else { FirstBytes::Http1 };
             serve_http(Rc::new(conn), Box::new(secured.stream), first).await;

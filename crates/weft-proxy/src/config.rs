@@ -44,6 +44,8 @@ pub struct ProxyConfig {
     pub state_dir: PathBuf,
     /// Longest wait for the head of a request; `None`: [`crate::limits::HEADER_TIMEOUT`].
     pub header_timeout: Option<Duration>,
+    /// How often telemetry is handed over; `None`: [`crate::limits::REPORT_INTERVAL`].
+    pub report_interval: Option<Duration>,
 }
 
 /// One port of the program.

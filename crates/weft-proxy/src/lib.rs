@@ -8,6 +8,7 @@ mod proxy;
 
 mod accept;
 mod destination;
+mod gateway;
 mod http;
 mod policy;
 mod tcp;
@@ -29,6 +30,7 @@ mod net;
 pub mod limits;
 
 pub use config::{ExplicitListener, GatewayPorts, InboundSocket, ProxyConfig, Role};
+pub use gateway::GatewayStatus;
 pub use program::Program;
 pub use proxy::{ProxyHandle, address_of, serve};
 pub use shared::Shared;

@@ -2,7 +2,7 @@
 
 use crate::{
     accept::{self, Duty},
-    config::{ProxyConfig, Role},
+    config::ProxyConfig,
     http::{Dial, Pool},
     limits,
     program::Program,
@@ -54,7 +54,7 @@ pub(crate) enum Task {
     Outbound,
     Explicit { host: Arc<str>, port: u16 },
     HttpProxy,
-    Gateway { port: u16, tls: Option<weft_wire::tls::ServerTls> },
+    Gateway { port: u16, tls: Option<Arc<arc_swap::ArcSwap<weft_wire::tls::ServerTls>>> },
 }
 
 /// Commands that may wait for a worker.
@@ -69,7 +69,7 @@ pub fn serve(mut config: ProxyConfig, shared: Arc<Shared>) -> io::Result<ProxyHa
     let stop = watch::Sender::new(false);
     let settings = Arc::new(Settings {
         name: config.name.clone(),
-        gateway: config.role == Role::Gateway,
+        report_interval: config.report_interval.unwrap_or(limits::REPORT_INTERVAL),
         header_timeout: config.header_timeout.unwrap_or(limits::HEADER_TIMEOUT),
     });
     let count = config.workers.max(1);
@@ -146,7 +146,7 @@ fn run_worker(runtime: &tokio::runtime::Runtime, start: WorkerStart) {
 
 /// Until the end: ticks, and does what it is asked.
 async fn tend(worker: &Rc<Worker>, mut commands: mpsc::Receiver<Command>, mut stop: watch::Receiver<bool>) {
-    let mut ticks = tokio::time::interval(limits::REPORT_INTERVAL);
+    let mut ticks = tokio::time::interval(worker.settings.report_interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let drain = worker.drain.clone();
     let mut draining = std::pin::pin!(drain.signaled());

@@ -32,8 +32,6 @@ pub(crate) struct Chosen {
     pub id: EndpointId,
     pub endpoint: Endpoint,
     pub pool: Rc<Pool>,
-    /// Is it spoken to with mesh TLS?
-    pub mesh: bool,
 }
 
 impl Upstream {
@@ -109,7 +107,7 @@ impl Upstream {
         let make_room = move || siblings.upgrade().is_some_and(|upstream| upstream.close_one_idle());
         let dial = Dial::Endpoint { address: endpoint.address.clone(), expected };
         let pool = Pool::new(dial, entry.cluster.limits.clone(), entry.counters.clone(), self.freed.clone(), Box::new(make_room));
-        Rc::new(Chosen { id, endpoint: endpoint.clone(), pool, mesh })
+        Rc::new(Chosen { id, endpoint: endpoint.clone(), pool })
     }
 
     fn close_one_idle(&self) -> bool {

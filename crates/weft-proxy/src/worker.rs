@@ -40,8 +40,8 @@ pub(crate) struct Worker {
 pub(crate) struct Settings {
     /// Name of the proxy until it knows its workload.
     pub name: String,
-    /// Is it a gateway?
-    pub gateway: bool,
+    /// How often telemetry is handed over.
+    pub report_interval: std::time::Duration,
     /// Longest wait for a request's head.
     pub header_timeout: std::time::Duration,
 }

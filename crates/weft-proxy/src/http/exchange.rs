@@ -76,11 +76,6 @@ impl Exchange {
         self.record.authority.clone_from(&target.authority);
     }
 
-    /// Time since the start.
-    pub(crate) fn elapsed(&self) -> std::time::Duration {
-        self.started.elapsed()
-    }
-
     /// The callee as its endpoint describes it.
     pub(crate) fn callee(&mut self, endpoint: &weft_model::Endpoint, service: &str) {
         self.record.destination = Party {

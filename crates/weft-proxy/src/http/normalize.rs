@@ -6,7 +6,6 @@
 use super::reject::Reject;
 use crate::limits::AUTHORITY_BYTES_MAX;
 use http::{HeaderMap, Method, Uri, header::HOST, uri::PathAndQuery};
-use std::borrow::Cow;
 
 /// A request's target in its one form.
 #[derive(Debug, Clone)]
@@ -132,14 +131,6 @@ fn remove_dot_segments(path: &str) -> Result<String, Reject> {
         }
     }
     Ok(format!("/{}", kept.join("/")))
-}
-
-/// Host for a comparison where the request came with a name: no allocation when it is in lower case already.
-pub(crate) fn lower(text: &str) -> Cow<'_, str> {
-    match text.bytes().any(|b| b.is_ascii_uppercase()) {
-        true => Cow::Owned(text.to_ascii_lowercase()),
-        false => Cow::Borrowed(text),
-    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,7 @@
+//! Two proxies, a program and a client in one process, over real sockets and real certificates. No control plane: the views
+//! are written here as a compiler would make them.
+
+#[macro_use]
+mod fixture;
+
+mod thread;
