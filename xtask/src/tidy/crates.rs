@@ -23,8 +23,35 @@ pub(super) fn check(metadata: &serde_json::Value) -> Result<Vec<String>> {
             Some(_) => {}
         }
     }
+    problems.extend(strangers(metadata));
     problems.extend(table.keys().filter(|n| !real.contains_key(*n)).map(|n| format!("ARCHITECTURE.md: there is no crate {n}")));
     Ok(problems)
+}
+
+/// Dependencies that only some crates may have, for the invariants of ARCHITECTURE.md.
+const WRAPPERS: [(&str, &[&str]); 5] = [
+    ("rustls", &["weft-pki", "weft-wire"]),
+    ("tokio-rustls", &["weft-wire"]),
+    ("sqlx", &["weft-store"]),
+    ("rusqlite", &["weft-store"]),
+    ("axum", &["weft-manage"]),
+];
+/// What the model may depend on: it does no I/O, and knows no runtime and no format but its own.
+const MODEL: [&str; 8] = ["http", "ipnet", "regex", "serde", "serde_json", "sha2", "smallvec", "thiserror"];
+
+fn strangers(metadata: &serde_json::Value) -> Vec<String> {
+    let mut problems = Vec::new();
+    for package in metadata["packages"].as_array().into_iter().flatten() {
+        let name = package["name"].as_str().unwrap_or_default();
+        let all = package["dependencies"].as_array().into_iter().flatten().filter(|d| d["kind"].is_null());
+        for dependency in all.filter_map(|d| d["name"].as_str()) {
+            let forbidden = WRAPPERS.iter().any(|(d, wrappers)| *d == dependency && !wrappers.contains(&name));
+            if forbidden || name == "weft-model" && !MODEL.contains(&dependency) {
+                problems.push(format!("crates: {name} may not depend on {dependency} (see the invariants in ARCHITECTURE.md)"));
+            }
+        }
+    }
+    problems
 }
 
 fn join(names: &BTreeSet<String>) -> String {
