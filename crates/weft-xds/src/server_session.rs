@@ -31,7 +31,7 @@ pub struct Projected {
 #[derive(Debug)]
 pub enum ServerEvent {
     /// The proxy sent a message.
-    Request(v1::DeltaRequest),
+    Request(Box<v1::DeltaRequest>),
     /// Its view was projected for [`ServerSession::roots`]. Never hand in a projection of a mesh that is not loaded.
     Projected(Arc<Projected>),
     /// Somebody wants its log at another level.
@@ -165,7 +165,7 @@ impl ServerSession {
         match event {
             ServerEvent::Request(request) => {
                 self.heard_at = now;
-                if let Err(error) = self.request(now, request) {
+                if let Err(error) = self.request(now, *request) {
                     self.close(error);
                 }
             }

@@ -134,7 +134,7 @@ impl World {
 
     fn deliver_up(&mut self) {
         if let Some(request) = self.up.pop_front() {
-            self.server_input(ServerEvent::Request(request));
+            self.server_input(ServerEvent::Request(Box::new(request)));
         }
     }
 
@@ -326,7 +326,7 @@ fn a_proxy_that_breaks_the_rules_is_closed_and_never_harms_the_server() {
         let now = Instant::now();
         let mut server = ServerSession::new(now);
         for message in breach.clone() {
-            server.input(now, ServerEvent::Request(v1::DeltaRequest { message: Some(message) }));
+            server.input(now, ServerEvent::Request(Box::new(v1::DeltaRequest { message: Some(message) })));
         }
         let outputs: Vec<_> = std::iter::from_fn(|| server.poll_output()).collect();
         assert!(matches!(outputs.last(), Some(ServerOutput::Close(_))), "{breach:?} → {outputs:?}");
@@ -339,7 +339,7 @@ fn nothing_is_sent_before_the_first_projection_but_a_welcome_and_heartbeats() {
     let start = Instant::now();
     let mut server = ServerSession::new(start);
     let hello = v1::Hello { protocol: 1, roots: vec!["host/a".into()], ..v1::Hello::default() };
-    server.input(start, ServerEvent::Request(v1::DeltaRequest { message: Some(v1::delta_request::Message::Hello(hello)) }));
+    server.input(start, ServerEvent::Request(Box::new(v1::DeltaRequest { message: Some(v1::delta_request::Message::Hello(hello)) })));
     assert_eq!(server.roots(), &BTreeSet::from([Root::Own, Root::Host("a".into())]));
     while let Some(at) = server.next_timeout() {
         server.timeout(at);
