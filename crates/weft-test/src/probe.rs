@@ -1,0 +1,136 @@
+//! Probes: one request or connection each, decided by the model's own evaluators on the projected view.
+
+use crate::{
+    mesh::Running,
+    view_text::{place, route_does, targets_text},
+};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use std::net::IpAddr;
+use weft_compile::{Projection, RootState};
+use weft_model::{
+    AuthorizationInput, ModelValue, RequestHead, ResourceName, Root, RouteAction, RouteTableName, SpiffeId, Verdict, authorize, host_of,
+};
+
+/// The line with its answer behind `=>`.
+pub(crate) fn run(running: &Running, line: &str) -> String {
+    let question = line.split(" =>").next().unwrap_or_default().trim_end();
+    if question.is_empty() || question.starts_with('#') {
+        return line.to_owned();
+    }
+    let answer = question.split_once(" -> ").map_or_else(
+        || "a probe is `who -> what`".to_owned(),
+        |(who, what)| match who.starts_with("spiffe://") || who == "plaintext" {
+            true => inbound(running, who, what),
+            false => outbound(running, who, what),
+        },
+    );
+    format!("{question} => {answer}")
+}
+
+/// `[name: value, name: value]` at the end of a probe.
+fn bracketed(text: &str) -> (&str, HeaderMap) {
+    let mut headers = HeaderMap::new();
+    let Some((rest, list)) = text.split_once('[') else { return (text.trim(), headers) };
+    for pair in list.trim_end().trim_end_matches(']').split(',') {
+        let (name, value) = pair.split_once(':').unwrap_or((pair, ""));
+        let name = HeaderName::from_bytes(name.trim().to_ascii_lowercase().as_bytes()).expect("a header name");
+        headers.append(name, HeaderValue::from_str(value.trim()).expect("a header value"));
+    }
+    (rest.trim(), headers)
+}
+
+/// A request or connection from a workload, or one that comes in at a gateway.
+fn outbound(running: &Running, who: &str, what: &str) -> String {
+    let (what, headers) = bracketed(what);
+    let (method, url) = what.split_once(' ').unwrap_or(("GET", what));
+    if method == "tcp" {
+        return connection(running, who, url, headers.get("sni").and_then(|v| v.to_str().ok()));
+    }
+    let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
+    let (authority, path) = rest.find('/').map_or((rest, "/"), |i| rest.split_at(i));
+    let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
+    let well_known = if scheme == "https" { 443 } else { 80 };
+    let port = authority.rsplit_once(':').and_then(|(_, p)| p.parse().ok()).unwrap_or(well_known);
+    let host = host_of(authority);
+    let head = RequestHead { method, scheme, authority, host: &host, path, query, headers: &headers };
+    let Some(projection) = running.project(who, &[&host]) else { return format!("no workload {who}") };
+    let name = match (running.is_gateway(who), projection.roots.get(&Root::Host(host.clone()))) {
+        (true, _) => RouteTableName::Gateway { port },
+        (false, Some(RootState::Resolved(full))) => RouteTableName::Service { host: full.clone(), port },
+        (false, _) => return "no such service".into(),
+    };
+    let Some(ModelValue::RouteTable(table)) = value(&projection, &ResourceName::RouteTable(name)) else { return "no HTTP port".into() };
+    match table.find(&head) {
+        None => "404".into(),
+        Some(route) => match &route.action {
+            RouteAction::Redirect(to) => format!("{} {} route {} {}", to.status, to.location(&head, port), route.name, place(&route.origin)),
+            RouteAction::Respond { .. } | RouteAction::Forward(_) => {
+                let path = route.rewrite.path.as_ref().map(|p| format!(" as {}", p.apply(path))).unwrap_or_default();
+                format!("{} route {}{path}", route_does(route), route.name)
+            }
+        },
+    }
+}
+
+fn value<'a>(projection: &'a Projection, name: &ResourceName) -> Option<&'a ModelValue> {
+    projection.view.values.get(name).map(|v| v.value.as_ref())
+}
+
+/// A connection whose bytes are not read.
+fn connection(running: &Running, who: &str, to: &str, sni: Option<&str>) -> String {
+    let (host, port) = to.rsplit_once(':').expect("host:port");
+    let port = port.parse().expect("a port");
+    let Some(projection) = running.project(who, &[host]) else { return format!("no workload {who}") };
+    let host = match (running.is_gateway(who), projection.roots.get(&Root::Host(host.into()))) {
+        (true, _) => weft_compile::GATEWAY_TCP_HOST.to_owned(),
+        (false, Some(RootState::Resolved(full))) => full.clone(),
+        (false, _) => return "no such service".into(),
+    };
+    match value(&projection, &ResourceName::TcpRoutes { host, port }) {
+        Some(ModelValue::TcpRoutes(routes)) => match routes.find(sni) {
+            Some(route) => format!("{} {}", targets_text(&route.targets), place(&route.origin)),
+            None => "no rule".into(),
+        },
+        _ => "no opaque port".into(),
+    }
+}
+
+/// `spiffe://… -> reviews-v2:9080 GET /x [h: v]`, or `tcp` in place of the request: what the destination's proxy decides.
+fn inbound(running: &Running, who: &str, what: &str) -> String {
+    let (what, headers) = bracketed(what);
+    let words: Vec<&str> = what.split_whitespace().collect();
+    let (name, port) = words.first().and_then(|w| w.split_once(':')).expect("workload:port");
+    let port: u16 = port.parse().expect("a port");
+    let Some(projection) = running.project(name, &[]) else { return format!("no workload {name}") };
+    let Some(ModelValue::Inbound(inbound)) = value(&projection, &ResourceName::Inbound) else { return "no inbound side".into() };
+    let peer: Option<SpiffeId> = who.parse().ok();
+    let (mode, origin) = inbound.mtls(port);
+    if peer.is_none() && !mode.accepts_plaintext() || peer.is_some() && !mode.accepts_mtls() {
+        return format!("closed: {mode:?} {}", place(origin));
+    }
+    let (method, path) = (words.get(1).copied().unwrap_or("GET"), words.get(2).copied().unwrap_or("/"));
+    let host = headers.get("host").and_then(|v| v.to_str().ok()).unwrap_or("localhost").to_owned();
+    let name = host_of(&host);
+    let head = RequestHead { method, scheme: "http", authority: &host, host: &name, path, query: None, headers: &headers };
+    let source = headers.get("source-ip").and_then(|v| v.to_str().ok()).unwrap_or("10.0.0.1");
+    let source: IpAddr = source.parse().expect("an address");
+    let input = AuthorizationInput {
+        peer: peer.as_ref(),
+        source_ip: source,
+        remote_ip: source,
+        destination_ip: IpAddr::from([10, 0, 0, 2]),
+        destination_port: port,
+        sni: None,
+        http: (method != "tcp").then_some(&head),
+    };
+    let policies = projection.view.values.values().filter_map(|v| match v.value.as_ref() {
+        ModelValue::Authorization(a) => Some(a),
+        _ => None,
+    });
+    match authorize(policies, &input) {
+        Verdict::AllowedByDefault => "allowed, no policy".into(),
+        Verdict::Allowed(p, rule) => format!("allowed by {} {}", p.name, place(rule)),
+        Verdict::Denied(p, rule) => format!("403 denied by {} {}", p.name, place(rule)),
+        Verdict::NotAllowed(p) => format!("403 not allowed by {} {}", p.name, place(&p.origin)),
+    }
+}

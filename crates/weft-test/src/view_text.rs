@@ -1,0 +1,241 @@
+//! A projected view as text that people can read and diff.
+
+use crate::mesh::Running;
+use std::fmt::Write;
+use weft_compile::{RootState, describe_matches};
+use weft_model::{
+    Authorization, Backend, Cluster, Endpoints, GatewayListeners, HeaderEdits, HttpRoute, Inbound, ModelValue, Origin, PathRewrite, Ppm,
+    Redirect, Retry, RouteAction, RouteTable, Service, Target, TcpRoutes,
+};
+
+/// The view of `who` with `roots`.
+pub(crate) fn view(running: &Running, who: &str, roots: &[&str]) -> String {
+    let Some(projection) = running.project(who, roots) else { return format!("no workload {who}\n") };
+    let mut out = String::new();
+    for (root, state) in &projection.roots {
+        if *state == RootState::Unknown {
+            let _ = writeln!(out, "unknown root {root:?}");
+        }
+    }
+    for versioned in projection.view.values.values() {
+        match versioned.value.as_ref() {
+            ModelValue::Inbound(v) => inbound(&mut out, v),
+            ModelValue::Authorization(v) => authorization(&mut out, v),
+            ModelValue::GatewayListeners(v) => listeners(&mut out, v),
+            ModelValue::Service(v) => service(&mut out, v),
+            ModelValue::RouteTable(v) => route_table(&mut out, v),
+            ModelValue::TcpRoutes(v) => tcp_routes(&mut out, v),
+            ModelValue::Cluster(v) => cluster(&mut out, v),
+            ModelValue::Endpoints(v) => endpoints(&mut out, v),
+        }
+    }
+    out
+}
+
+/// Where it was written, short: `(line 12)` or the object when it has no line.
+pub(crate) fn place(origin: &Origin) -> String {
+    match origin.line {
+        0 => format!("({})", origin.object()),
+        line => format!("(line {line})"),
+    }
+}
+
+fn inbound(out: &mut String, v: &Inbound) {
+    let _ = writeln!(out, "inbound {} mtls {:?} {}", v.workload.name, v.default_mtls, place(&v.default_mtls_origin));
+    for p in &v.ports {
+        let limits = if p.limits == Default::default() { String::new() } else { format!(" limits {}", json(&p.limits)) };
+        let service = if p.service.is_empty() { "-" } else { &p.service };
+        let _ = writeln!(out, "  port {} {:?} mtls {:?} {} service {service}{limits}", p.port, p.protocol, p.mtls, place(&p.mtls_origin));
+    }
+}
+
+fn json<T>(value: &T) -> String
+where
+    ModelJson: From<T>,
+    T: Clone,
+{
+    ModelJson::from(value.clone()).0
+}
+
+/// Compact JSON without quotes: rules of policies and limits are printed in it.
+pub(crate) struct ModelJson(String);
+
+macro_rules! model_json {
+    ($($t:ty),*) => {$(
+        impl From<$t> for ModelJson {
+            fn from(value: $t) -> Self {
+                Self(serde_json::to_string(&value).unwrap_or_default().replace('"', "").replace(',', ", "))
+            }
+        }
+    )*};
+}
+model_json!(weft_model::ConnectionLimits, weft_model::Source, weft_model::Operation, weft_model::Condition, weft_model::RetryOn);
+
+fn authorization(out: &mut String, v: &Authorization) {
+    let dry = if v.dry_run { " dry-run" } else { "" };
+    let _ = writeln!(out, "authorization {} {:?}{dry} {}", v.name, v.action, place(&v.origin));
+    for rule in &v.rules {
+        let mut parts: Vec<String> = rule.from.iter().map(|s| format!("from {}", json(s))).collect();
+        parts.extend(rule.to.iter().map(|o| format!("to {}", json(o))));
+        parts.extend(rule.when.iter().map(|c| format!("when {}", json(c))));
+        let text = if parts.is_empty() { "any".into() } else { parts.join(" ") };
+        let _ = writeln!(out, "  rule {text} {}", place(&rule.origin));
+    }
+}
+
+fn listeners(out: &mut String, v: &GatewayListeners) {
+    for l in &v.listeners {
+        let hosts: Vec<String> = l.hosts.iter().map(ToString::to_string).collect();
+        let mut more = String::new();
+        if l.https_redirect {
+            more.push_str(" https-redirect");
+        }
+        if l.tls.is_some() {
+            more.push_str(" certificate");
+        }
+        let _ = writeln!(out, "listener {} {} {:?} hosts {}{more} {}", l.port, l.name, l.protocol, hosts.join(","), place(&l.origin));
+    }
+}
+
+fn service(out: &mut String, v: &Service) {
+    let ports: Vec<String> = v.ports.iter().map(|p| format!("{}/{:?}", p.number, p.protocol)).collect();
+    let aliases: Vec<&str> = v.aliases.iter().map(|a| a.as_str()).collect();
+    let addresses: Vec<String> = v.addresses.iter().map(ToString::to_string).collect();
+    let _ = writeln!(
+        out,
+        "service {} {:?} [{}] {} ports {} {}",
+        v.host,
+        v.location,
+        aliases.join(" "),
+        addresses.join(","),
+        ports.join(" "),
+        place(&v.origin)
+    );
+}
+
+fn route_table(out: &mut String, v: &RouteTable) {
+    let _ = writeln!(out, "routes {}", v.name);
+    for host in &v.hosts {
+        let hosts: Vec<String> = host.hosts.iter().map(ToString::to_string).collect();
+        let _ = writeln!(out, "  hosts {}", hosts.join(" "));
+        for route in &host.routes {
+            let _ = writeln!(out, "    {} | {} | {}", route.name, describe_matches(&route.matches), route_does(route));
+        }
+    }
+}
+
+/// What a rule does, with its place.
+pub(crate) fn route_does(route: &HttpRoute) -> String {
+    let mut parts = vec![match &route.action {
+        RouteAction::Forward(targets) => targets_text(targets),
+        RouteAction::Redirect(to) => redirect_text(to),
+        RouteAction::Respond { status, body } => format!("respond {status} {body:?}"),
+    }];
+    parts.extend(route.rewrite.path.as_ref().map(|p| format!("rewrite {}", rewrite_text(p))));
+    parts.extend(route.rewrite.authority.as_ref().map(|a| format!("authority {a}")));
+    parts.extend(edits_text("request", &route.request_headers));
+    parts.extend(edits_text("response", &route.response_headers));
+    parts.extend(route.timeout_ms.map(|t| format!("timeout {t}ms")));
+    parts.extend(route.retry.as_ref().filter(|r| **r != Retry::built_in()).map(retry_text));
+    parts.extend(route.fault.delay.as_ref().map(|d| format!("delay {}ms for {}", d.delay_ms, percent(d.share))));
+    parts.extend(route.fault.abort.as_ref().map(|a| {
+        let grpc = a.grpc_status.map(|g| format!(" grpc {g}")).unwrap_or_default();
+        format!("abort {}{grpc} for {}", a.status, percent(a.share))
+    }));
+    parts.extend(route.mirrors.iter().map(|m| format!("mirror {} {}", m.cluster, percent(m.share))));
+    parts.push(place(&route.origin));
+    parts.join(" ")
+}
+
+fn percent(share: Ppm) -> String {
+    format!("{}%", f64::from(share.0) / 10_000.0)
+}
+
+fn retry_text(r: &Retry) -> String {
+    let per_try = r.per_try_timeout_ms.map(|t| format!(" each {t}ms")).unwrap_or_default();
+    format!("retry {}{per_try} backoff {}ms on {}", r.attempts, r.backoff_ms, json(&r.on))
+}
+
+fn edits_text(what: &str, edits: &HeaderEdits) -> Option<String> {
+    let pairs = |list: &[(String, String)], sign: &str| list.iter().map(|(n, v)| format!("{sign}{n}={v}")).collect::<Vec<_>>();
+    let mut parts = pairs(&edits.set, "=");
+    parts.extend(pairs(&edits.add, "+"));
+    parts.extend(edits.remove.iter().map(|n| format!("-{n}")));
+    (!parts.is_empty()).then(|| format!("{what}[{}]", parts.join(" ")))
+}
+
+fn rewrite_text(p: &PathRewrite) -> String {
+    match p {
+        PathRewrite::Full(full) => full.clone(),
+        PathRewrite::Prefix { matched, replacement, .. } => format!("{matched}* to {replacement}*"),
+        PathRewrite::Regex { pattern, substitution } => format!("~{} to {substitution}", pattern.as_str()),
+    }
+}
+
+fn redirect_text(to: &Redirect) -> String {
+    let mut parts = vec![format!("redirect {}", to.status)];
+    parts.extend(to.scheme.as_ref().map(|s| format!("scheme {s}")));
+    parts.extend(to.host.as_ref().map(|h| format!("host {h}")));
+    if to.port != Default::default() {
+        parts.push(format!("port {:?}", to.port));
+    }
+    parts.extend(to.path.as_ref().map(|p| format!("path {}", rewrite_text(p))));
+    parts.join(" ")
+}
+
+/// Targets with their shares.
+pub(crate) fn targets_text(targets: &[Target]) -> String {
+    let sum: u64 = targets.iter().map(|t| u64::from(t.weight)).sum();
+    let one = |t: &Target| {
+        let to = match &t.backend {
+            Backend::Cluster(name) => name.to_string(),
+            Backend::Invalid { status, reason } => format!("{status} {reason}"),
+        };
+        let share = if targets.len() == 1 { String::new() } else { format!(" {}/{sum}", t.weight) };
+        let edits = [edits_text("request", &t.request_headers), edits_text("response", &t.response_headers)];
+        let edits: String = edits.into_iter().flatten().map(|e| format!(" {e}")).collect();
+        format!("{to}{share}{edits}")
+    };
+    targets.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn tcp_routes(out: &mut String, v: &TcpRoutes) {
+    let _ = writeln!(out, "tcp-routes {} {}", v.host, v.port);
+    for r in &v.routes {
+        let sni: Vec<String> = r.sni.iter().map(ToString::to_string).collect();
+        let sni = if sni.is_empty() { "any".to_owned() } else { format!("sni {}", sni.join(",")) };
+        let _ = writeln!(out, "  {sni} | {} {}", targets_text(&r.targets), place(&r.origin));
+    }
+}
+
+fn cluster(out: &mut String, v: &Cluster) {
+    let mut more = String::new();
+    if v.limits != Default::default() {
+        let _ = write!(more, " limits {}", json(&v.limits));
+    }
+    if let Some(o) = &v.outlier {
+        let _ = write!(
+            more,
+            " outlier 5xx={} gateway={} base={}ms interval={}ms max={}%",
+            o.consecutive_5xx, o.consecutive_gateway_errors, o.base_ejection_ms, o.interval_ms, o.ejection_percent_max
+        );
+    }
+    if v.retry_budget != Default::default() {
+        let _ = write!(more, " budget {}% min {}", v.retry_budget.percent, v.retry_budget.concurrency_min);
+    }
+    if v.tls != Default::default() {
+        let _ = write!(more, " tls {:?} {}", v.tls, v.sni);
+    }
+    let _ = writeln!(out, "cluster {} {:?} {:?}{more} {}", v.name, v.protocol, v.balancing, place(&v.origin));
+}
+
+fn endpoints(out: &mut String, v: &Endpoints) {
+    let _ = writeln!(out, "endpoints {}", v.cluster);
+    for e in &v.endpoints {
+        let identity = e.identity.as_ref().map(|i| format!(" {i}")).unwrap_or_default();
+        let weight = if e.weight == 1 { String::new() } else { format!(" weight {}", e.weight) };
+        let health = if e.healthy { "" } else { " unhealthy" };
+        let name = if e.workload_name.is_empty() { "-" } else { &e.workload_name };
+        let _ = writeln!(out, "  {} {name} {:?}{identity}{weight}{health}", e.address, e.tls);
+    }
+}

@@ -1,0 +1,28 @@
+//! The golden tests: one per concept, over the fixtures of `tests/golden/<concept>`. `UPDATE=1` rewrites them.
+
+mod corpus;
+
+macro_rules! concepts {
+    ($($name:ident),* $(,)?) => {$(
+        #[test]
+        fn $name() {
+            weft_test::check_folder(stringify!($name));
+        }
+    )*};
+}
+
+concepts![
+    authorization,
+    bad_references,
+    conflicts,
+    destination_rule,
+    gateway,
+    gateway_api,
+    grpc_route,
+    http_route,
+    peer_authentication,
+    reference_grant,
+    service_entry,
+    services,
+    virtual_service,
+];
