@@ -3,7 +3,7 @@
 use crate::{
     limits::CHAIN_LENGTH_MAX,
     mesh_tls::provider,
-    verify::{Leaf, PeerError, chain_error},
+    verify::{Leaf, PeerError, chain_error, root_trust_domain},
 };
 use rustls::{
     RootCertStore,
@@ -14,6 +14,7 @@ use rustls_pki_types::{CertificateDer, UnixTime, pem::PemObject};
 use std::{collections::BTreeMap, sync::Arc};
 use weft_model::SpiffeId;
 use weft_std::clock;
+use x509_parser::{certificate::X509Certificate, prelude::FromDer};
 
 /// The roots of the own trust domain and of those it is federated with. A root vouches for its own trust domain only.
 #[derive(Clone, Default)]
@@ -55,6 +56,23 @@ impl TrustBundle {
         let mut bundle = Self::default();
         bundle.insert_pem(trust_domain, pem)?;
         Ok(bundle)
+    }
+
+    /// The bundle of the one trust domain that all roots in `pem` name in their URI, as the roots of an [`crate::Authority`] do.
+    ///
+    /// # Errors
+    /// When the text holds no certificate or a broken one, or a root names no trust domain or another one than the first.
+    pub fn from_roots(pem: &str) -> Result<Self, BundleError> {
+        let mut domain = None;
+        for der in certificates(pem)? {
+            let (_, root) = X509Certificate::from_der(&der).map_err(|error| BundleError::Malformed(error.to_string()))?;
+            let named = root_trust_domain(&root).map_err(|error| BundleError::Malformed(error.to_string()))?;
+            if *domain.get_or_insert_with(|| named.clone()) != named {
+                return Err(BundleError::Malformed(format!("it holds roots of several trust domains, {named} among them")));
+            }
+        }
+        let domain = domain.ok_or_else(|| BundleError::Empty("the mesh".into()))?;
+        Self::from_pem(&domain, pem)
     }
 
     /// Adds or replaces the roots of a trust domain.
@@ -163,6 +181,37 @@ mod tests {
         federated.insert_pem("b.org", ours.bundle_pem()).expect("replaced");
         let error = federated.check_chain(&chain).expect_err("wrong root");
         assert!(matches!(error, PeerError::UnknownIssuer { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_bent_certificate_proves_nothing() {
+        let authority = Authority::ephemeral("a.org").expect("made");
+        let csr = KeyAndCsr::generate().expect("generated");
+        let id = SpiffeId::new("a.org", "default", "x").expect("legal");
+        let chain = authority.sign_workload(&id, csr.csr_der(), Duration::from_secs(60)).expect("signed").chain;
+        let bundle = authority.bundle();
+        for position in 0..chain[0].len() {
+            for change in [0x01, 0x20, 0x80] {
+                let mut bent = chain[0].clone();
+                bent[position] ^= change;
+                bundle.check_chain(&[bent]).expect_err("every byte is signed, or is the signature");
+            }
+            bundle.check_chain(&[chain[0][..position].to_vec()]).expect_err("cut");
+        }
+        let longer = [chain[0].as_slice(), &[0]].concat();
+        bundle.check_chain(&[longer]).expect_err("bytes after the end");
+        assert_eq!(bundle.check_chain(&[]), Err(PeerError::NoCertificate));
+        let endless = vec![chain[0].clone(); CHAIN_LENGTH_MAX + 1];
+        assert!(matches!(bundle.check_chain(&endless), Err(PeerError::Malformed(_))));
+    }
+
+    #[test]
+    fn roots_name_their_trust_domain() {
+        let (ours, theirs) = (Authority::ephemeral("a.org").expect("made"), Authority::ephemeral("b.org").expect("made"));
+        let bundle = TrustBundle::from_roots(ours.bundle_pem()).expect("one domain");
+        assert_eq!(bundle.trust_domains().collect::<Vec<_>>(), ["a.org"]);
+        assert!(TrustBundle::from_roots(&format!("{}{}", ours.bundle_pem(), theirs.bundle_pem())).is_err());
+        assert!(TrustBundle::from_roots("").is_err());
     }
 
     #[test]

@@ -60,11 +60,12 @@ pub enum Answer {
     ServFail,
 }
 
-/// Answers questions until the sockets break, which they do not; cancel it to end. Questions are resolved side by side, within limits.
+/// Answers questions for ever; cancel it to end. Questions are resolved side by side, within limits.
 ///
 /// # Errors
-/// When the sockets cannot be registered with the current runtime, or the UDP socket is closed by the operating system.
+/// Only when the sockets cannot be registered with the current runtime.
 pub async fn serve<R: AsyncFn(Question) -> Answer>(sockets: DnsSockets, resolve: R) -> io::Result<()> {
+    const PAUSE: Duration = Duration::from_millis(10);
     sockets.udp.set_nonblocking(true)?;
     let udp = UdpSocket::from_std(sockets.udp)?;
     let mut tcp = Acceptor::new(sockets.tcp)?;
@@ -74,9 +75,11 @@ pub async fn serve<R: AsyncFn(Question) -> Answer>(sockets: DnsSockets, resolve:
         tokio::select! {
             received = udp.recv_from(&mut buffer), if questions.len() < DNS_QUESTIONS_MAX => match received {
                 Ok((length, from)) => questions.push(over_udp(&udp, buffer[..length].to_vec(), from, &resolve)),
-                // An earlier answer could not be delivered; the socket is none the worse.
-                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {}
-                Err(error) => return Err(error),
+                // An earlier answer could not be delivered, or the kernel is short of memory; the socket is none the worse.
+                Err(error) => {
+                    tracing::debug!(%error, "a DNS question could not be received");
+                    tokio::time::sleep(PAUSE).await;
+                }
             },
             (stream, _) = tcp.accept(), if connections.len() < DNS_CONNECTIONS_MAX => connections.push(over_tcp(stream, &resolve)),
             Some(()) = questions.next() => {}

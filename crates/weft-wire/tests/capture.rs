@@ -7,7 +7,7 @@
 use std::{
     ffi::OsString,
     io::{BufRead, BufReader, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::Path,
     process::{Command, Stdio},
     time::Duration,
@@ -15,6 +15,7 @@ use std::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use weft_wire::{
     capture::{Capture, CaptureOptions, CaptureSockets, ProgramEnd, run_if_agent},
+    dns::{Answer, Question, serve},
     listen::{Acceptor, original_dst},
 };
 
@@ -30,6 +31,10 @@ fn main() {
         ["program", name, rest @ ..] => program(name, rest),
         ["scenarios"] => scenarios(),
         ["holder"] => holder(),
+        ["try"] => match Capture::start(&options(&["true"])) {
+            Ok(_) => println!("works"),
+            Err(unavailable) => println!("{unavailable}"),
+        },
         // What nextest asks for.
         ["--list", .., "--ignored"] => {}
         ["--list", ..] => println!("capture: test"),
@@ -70,10 +75,11 @@ fn scenarios() {
         Ok(world) => drop(world),
     }
     type Scenario = fn() -> std::pin::Pin<Box<dyn Future<Output = ()>>>;
-    let all: [(&str, Scenario); 9] = [
+    let all: [(&str, Scenario); 10] = [
         ("connections arrive with their destination", || Box::pin(outbound())),
         ("the proxy reaches the program", || Box::pin(inbound())),
         ("names are asked of the mesh", || Box::pin(names())),
+        ("where namespaces are off it says so", || Box::pin(unavailable())),
         ("there is no way around", || Box::pin(no_way_around())),
         ("no privilege is left", || Box::pin(no_privilege())),
         ("exit codes and signals pass through", || Box::pin(exits_and_signals())),
@@ -113,11 +119,8 @@ async fn outbound() {
             eprintln!("capture: no IPv6 here");
             continue;
         }
-        assert_eq!(listeners.len(), 2, "one for each worker");
-        let mut acceptors: Vec<_> = listeners.into_iter().map(|listener| Acceptor::new(listener).expect("registered")).collect();
-        let (mut second, mut first) = (acceptors.pop().expect("two"), acceptors.pop().expect("two"));
         capture.start_program().await.expect("started");
-        let (mut stream, _) = tokio::select! { accepted = first.accept() => accepted, accepted = second.accept() => accepted };
+        let mut stream = accept_any(listeners).await;
         assert_eq!(original_dst(&stream).expect("alive"), target.parse::<SocketAddr>().expect("an address"));
         stream.write_all(b"pong").await.expect("written");
         let mut text = [0; 4];
@@ -128,20 +131,21 @@ async fn outbound() {
 }
 
 async fn inbound() {
-    for address in ["127.0.0.1:9080", "0.0.0.0:9080", "[::]:9080", "[::1]:9080"] {
+    for address in ["127.0.0.1:9080", "0.0.0.0:80", "[::]:9080", "[::1]:9080"] {
+        let port = address.parse::<SocketAddr>().expect("an address").port();
         let (capture, sockets) = start(&own(&["echo", address]));
         if address.starts_with('[') && sockets.outbound_v6.is_empty() {
             continue;
         }
         let program = capture.program_sockets();
-        let refused = program.connect(9080).await.expect_err("nobody listens");
+        let refused = program.connect(port).await.expect_err("nobody listens");
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
         capture.start_program().await.expect("started");
-        while program.connect(9080).await.is_err() {
+        while program.connect(port).await.is_err() {
             tokio::task::yield_now().await;
         }
         // More than a batch of sockets at once, from another thread's runtime as well.
-        let streams: Vec<_> = futures_util::future::join_all((0..50).map(|_| program.connect(9080))).await;
+        let streams: Vec<_> = futures_util::future::join_all((0..50).map(|_| program.connect(port))).await;
         for stream in streams {
             let mut stream = stream.expect("connected");
             stream.write_all(b"hello").await.expect("written");
@@ -150,22 +154,34 @@ async fn inbound() {
             assert_eq!(&text, b"hello");
         }
         capture.shutdown().await;
-        assert_eq!(program.connect(9080).await.expect_err("ended").kind(), std::io::ErrorKind::BrokenPipe);
+        assert_eq!(program.connect(port).await.expect_err("ended").kind(), std::io::ErrorKind::BrokenPipe);
     }
 }
 
-/// A DNS question for `reviews` comes with the search domain, over the program's own resolver library.
+/// The program connects by a short name: its own resolver library appends the search domain, the mesh answers with a virtual
+/// address, and the connection arrives with that as its destination.
 async fn names() {
-    let (capture, sockets) = start(&own(&["resolve", "reviews:80"]));
-    sockets.dns.udp.set_nonblocking(true).expect("non-blocking");
-    let udp = tokio::net::UdpSocket::from_std(sockets.dns.udp).expect("registered");
-    capture.start_program().await.expect("started");
-    let mut question = [0; 512];
-    let (length, _) = udp.recv_from(&mut question).await.expect("received");
-    let question = &question[..length];
-    let name = b"\x07reviews\x07default\x03svc\x07cluster\x05local\0";
-    assert!(question.windows(name.len()).any(|part| part == name), "{question:?}");
-    capture.shutdown().await;
+    let ask_v4_only = options(&["getent", "ahostsv4", "reviews"]);
+    for (program, connects) in [(own(&["connect", "reviews:9080"]), true), (ask_v4_only, false)] {
+        let (capture, mut sockets) = start(&program);
+        let resolve = async |question: Question| match question.name.as_str() {
+            "reviews.default.svc.cluster.local" => {
+                Answer::Addresses { addresses: vec![Ipv4Addr::new(240, 240, 1, 2).into()], ttl: Duration::from_secs(5) }
+            }
+            _ => Answer::NxDomain,
+        };
+        let acceptors = std::mem::take(&mut sockets.outbound);
+        let program = async {
+            capture.start_program().await.expect("started");
+            if connects {
+                let mut stream = accept_any(acceptors).await;
+                assert_eq!(original_dst(&stream).expect("alive"), "240.240.1.2:9080".parse().expect("an address"));
+                stream.write_all(b"pong").await.expect("written");
+            }
+            assert_eq!(capture.wait().await, ProgramEnd::Exited(0));
+        };
+        tokio::select! { served = serve(sockets.dns, resolve) => served.expect("serves on"), () = program => {} }
+    }
 
     // A program with a resolver of its own asks the mesh as well.
     let (capture, sockets) = start(&own(&["udp", "8.8.8.8:53"]));
@@ -176,6 +192,16 @@ async fn names() {
     let (length, from) = udp.recv_from(&mut text).await.expect("received");
     udp.send_to(&text[..length], from).await.expect("answered");
     assert_eq!(capture.wait().await, ProgramEnd::Exited(0));
+}
+
+/// In a user namespace whose owner allows no further ones.
+async fn unavailable() {
+    let script = "echo 0 > /proc/sys/user/max_user_namespaces && exec \"$0\" try";
+    let exe = std::env::current_exe().expect("own path");
+    let output = Command::new("unshare").args(["--user", "--map-root-user", "sh", "-c", script]).arg(exe).output().expect("unshare");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let expected = "programs cannot be captured here: there are no user namespaces left";
+    assert!(text.starts_with(expected) && text.contains("sysctl -w user.max_user_namespaces"), "{output:?}");
 }
 
 async fn no_way_around() {
@@ -219,15 +245,16 @@ async fn exits_and_signals() {
         // The program tells by connecting that its traps are set.
         let (capture, sockets) = start(&own(&["await-signal", &signal.to_string()]));
         capture.start_program().await.expect("started");
-        let stream = accept_any(sockets).await;
+        let stream = accept_any(sockets.outbound).await;
         capture.signal(signal);
         assert_eq!(capture.wait().await, ProgramEnd::Exited(code));
         drop(stream);
     }
 }
 
-async fn accept_any(sockets: CaptureSockets) -> tokio::net::TcpStream {
-    let mut acceptors: Vec<_> = sockets.outbound.into_iter().map(|listener| Acceptor::new(listener).expect("registered")).collect();
+async fn accept_any(listeners: Vec<TcpListener>) -> tokio::net::TcpStream {
+    let mut acceptors: Vec<_> = listeners.into_iter().map(|listener| Acceptor::new(listener).expect("registered")).collect();
+    assert_eq!(acceptors.len(), 2, "one for each worker");
     let (mut second, mut first) = (acceptors.pop().expect("two"), acceptors.pop().expect("two"));
     tokio::select! { accepted = first.accept() => accepted.0, accepted = second.accept() => accepted.0 }
 }
@@ -313,7 +340,6 @@ fn program(role: &str, rest: &[&str]) {
             assert_eq!(&text, b"pong");
         }
         "echo" => echo(target),
-        "resolve" => drop(target.to_socket_addrs()),
         "udp" => {
             let socket = UdpSocket::bind("0.0.0.0:0").expect("bound");
             socket.send_to(b"question", target).expect("sent");

@@ -25,12 +25,16 @@ pub const OUTBOUND_PORT: u16 = 15001;
 /// Where the mesh's DNS answers inside the namespace.
 pub const DNS_ADDRESS: ([u8; 4], u16) = ([127, 0, 0, 53], 53);
 
+/// The program's address beside the loopback. Resolver libraries look up IPv4 names only for programs that have one
+/// (AI_ADDRCONFIG), and some programs want to know "their" address.
+pub const PROGRAM_ADDRESS: &str = "169.254.240.1";
+
 /// TCP that does not stay on the loopback goes to the proxy; DNS goes to the mesh's resolver whomever it asks; all else is refused.
 const RULES: &str = "\
 table inet weft {
   chain captured {
     type nat hook output priority -100; policy accept;
-    ip daddr 127.0.0.0/8 accept
+    ip daddr { 127.0.0.0/8, PROGRAM } accept
     ip6 daddr ::1 accept
     udp dport 53 dnat ip to 127.0.0.53
     tcp dport 53 dnat ip to 127.0.0.53
@@ -38,7 +42,7 @@ table inet weft {
   }
   chain confined {
     type filter hook output priority 0; policy accept;
-    ip daddr 127.0.0.0/8 accept
+    ip daddr { 127.0.0.0/8, PROGRAM } accept
     ip6 daddr ::1 accept
     meta l4proto tcp accept
     ct status dnat accept
@@ -69,9 +73,13 @@ pub(super) fn set_up_network() -> Result<bool, CaptureUnavailable> {
         .map_err(|text| unavailable(format!("`ip link set lo up` failed: {text}"), FIX_NAMESPACES))?;
     run(&ip, &["route", "add", "local", "default", "dev", "lo"], "")
         .map_err(|text| unavailable(format!("`ip route add local default dev lo` failed: {text}"), FIX_NAMESPACES))?;
+    run(&ip, &["address", "add", PROGRAM_ADDRESS, "dev", "lo", "scope", "global"], "")
+        .map_err(|text| unavailable(format!("`ip address add` failed: {text}"), FIX_NAMESPACES))?;
+    // The namespace is the program's own, so it may have every port. Where /proc is read-only, ports below 1024 stay closed to it.
+    fs::write("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0").ok();
     // A kernel without IPv6 has nothing to capture there.
     let v6 = run(&ip, &["route", "add", "local", "::/0", "dev", "lo"], "").is_ok();
-    let with = |refuse: &str| RULES.replace("REFUSE", refuse);
+    let with = |refuse: &str| RULES.replace("REFUSE", refuse).replace("PROGRAM", PROGRAM_ADDRESS);
     // A refusal tells the program at once; a kernel without the module for it drops in silence.
     run(&nft, &["-f", "-"], &with("reject with icmpx admin-prohibited")).or_else(|_| run(&nft, &["-f", "-"], &with("drop"))).map_err(
         |text| {

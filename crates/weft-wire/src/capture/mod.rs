@@ -16,7 +16,7 @@ mod program_sockets;
 mod raw;
 
 pub use agent::{AGENT_COMMAND, agent_main, run_if_agent};
-pub use confine::{DNS_ADDRESS, OUTBOUND_PORT};
+pub use confine::{DNS_ADDRESS, OUTBOUND_PORT, PROGRAM_ADDRESS};
 pub use program_sockets::ProgramSockets;
 
 use message::{Event, Request};
@@ -170,7 +170,7 @@ impl Capture {
         self.sockets.clone()
     }
 
-    /// Starts the program, once. Answers its process id.
+    /// Starts the program, once. Answers its process id, or 0 when it has ended already.
     ///
     /// # Errors
     /// When it cannot be executed; the text names it.
