@@ -257,3 +257,24 @@ fn read(connection: &mut Connection) -> Result<Option<u16>> {
     connection.received.clear();
     Ok(Some(status))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_response_in_pieces_is_read_whole() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let mut connection = connect(listener.local_addr().expect("bound")).expect("connects");
+        connection.stream.set_nonblocking(false).expect("own socket");
+        let (mut server, _) = listener.accept().expect("was connected");
+        let mut answer = |piece: &[u8]| {
+            server.write_all(piece).expect("connected");
+            read(&mut connection).expect("readable")
+        };
+        assert_eq!(answer(b"HTTP/1.1 503 Service Unavailable\r\nContent-Le"), None);
+        assert_eq!(answer(b"ngth: 3\r\n\r\nab"), None);
+        assert_eq!(answer(b"c"), Some(503));
+    }
+}

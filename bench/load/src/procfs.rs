@@ -79,3 +79,17 @@ fn stat(pid: u32) -> Option<Stat> {
         kernel_ticks: number(12)?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_seen() {
+        let own = [std::process::id()];
+        assert!(cpu(&own).run_ns > 0);
+        assert!(resident_kib(&own).first().is_some_and(|kib| *kib > 100));
+        assert!(proxies(&own).contains(&std::process::id()));
+        assert!(resident_kib(&[u32::MAX]).is_empty());
+    }
+}

@@ -113,3 +113,18 @@ pub(crate) fn today() -> String {
     let (day, month) = (day_of_year - (153 * shifted + 2) / 5 + 1, if shifted < 10 { shifted + 3 } else { shifted - 9 });
     format!("{:04}-{month:02}-{day:02}", year_of_era + era * 400 + u64::from(month <= 2))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ratios_are_to_envoy_of_the_same_run() {
+        let outcome = |cpu_us| Outcome { requests: 10, seconds: 1.0, cpu_us, ..Outcome::default() };
+        let round = |subject, cpu| Round { subject, closed: outcome(cpu), open: outcome(cpu), single: outcome(cpu), idle_kib: 2_048 };
+        let rounds = [round(Subject::Weft, 30.0), round(Subject::Envoy, 100.0), round(Subject::Weft, 50.0), round(Subject::Weft, 40.0)];
+        let text = text(&rounds, 3, 1, 2_000);
+        assert!(text.contains("| weft | 10 (10–10) | 40.0 (30.0–50.0) | 0.40 |"), "{text}");
+        assert!(text.contains("| envoy | 10 | 100.0 | 1.00 |"), "{text}");
+    }
+}
