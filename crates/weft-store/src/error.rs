@@ -6,7 +6,9 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The state folder cannot be made or written.
-    #[error("the state folder {folder} cannot be written: {reason}; give a folder that you may write with --state-dir, or fix its permissions")]
+    #[error(
+        "the state folder {folder} cannot be written: {reason}; give a folder that you may write with --state-dir, or fix its permissions"
+    )]
     Folder {
         /// Folder.
         folder: PathBuf,
@@ -14,7 +16,9 @@ pub enum StoreError {
         reason: String,
     },
     /// Another version of Weft made the file.
-    #[error("{file} has schema version {found}, this Weft knows {known} at most; run the newer Weft, or move the file away to start afresh")]
+    #[error(
+        "{file} has schema version {found}, this Weft knows {known} at most; run the newer Weft, or move the file away to start afresh"
+    )]
     Newer {
         /// File.
         file: PathBuf,

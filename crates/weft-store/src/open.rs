@@ -98,7 +98,8 @@ impl Store {
             writer.close().await;
             return Err(failure);
         }
-        let reader = SqlitePoolOptions::new().max_connections(READERS_MAX).connect_lazy_with(options.read_only(true).create_if_missing(false));
+        let reader =
+            SqlitePoolOptions::new().max_connections(READERS_MAX).connect_lazy_with(options.read_only(true).create_if_missing(false));
         Ok(Self { writer, reader, changed: Arc::new(watch::Sender::new(0)), file: file.to_path_buf() })
     }
 

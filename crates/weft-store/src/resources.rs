@@ -267,7 +267,13 @@ async fn put(tx: &mut Transaction<'static, Sqlite>, row: &ResourceRow) -> Result
     Ok(())
 }
 
-async fn remember(tx: &mut Transaction<'static, Sqlite>, row: &ResourceRow, action: Action, actor: &str, now_ms: i64) -> Result<(), StoreError> {
+async fn remember(
+    tx: &mut Transaction<'static, Sqlite>,
+    row: &ResourceRow,
+    action: Action,
+    actor: &str,
+    now_ms: i64,
+) -> Result<(), StoreError> {
     let sql = "INSERT INTO history (grp, kind, namespace, name, action, version, yaml, actor, at_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
     sqlx::query(sql)
         .bind(&row.key.group)

@@ -58,7 +58,8 @@ impl Store {
     /// When the database cannot be written. A token that is no good is the inner error.
     pub async fn use_token(&self, hash: &str, now_ms: i64) -> Result<Result<String, TokenRefusal>, StoreError> {
         let mut tx = self.begin().await?;
-        let found = sqlx::query("SELECT body, expires_ms, used_ms FROM join_tokens WHERE hash = ?").bind(hash).fetch_optional(&mut *tx).await?;
+        let found =
+            sqlx::query("SELECT body, expires_ms, used_ms FROM join_tokens WHERE hash = ?").bind(hash).fetch_optional(&mut *tx).await?;
         let Some(row) = found else {
             return Ok(Err(TokenRefusal::Unknown));
         };
@@ -78,7 +79,8 @@ impl Store {
     /// # Errors
     /// When the database cannot be read.
     pub async fn tokens(&self) -> Result<Vec<TokenRow>, StoreError> {
-        let rows = sqlx::query("SELECT hash, body, expires_ms, used_ms FROM join_tokens ORDER BY created_ms").fetch_all(&self.reader).await?;
+        let rows =
+            sqlx::query("SELECT hash, body, expires_ms, used_ms FROM join_tokens ORDER BY created_ms").fetch_all(&self.reader).await?;
         rows.iter()
             .map(|row| {
                 Ok(TokenRow {
