@@ -3,7 +3,7 @@
 use crate::{
     diag,
     gateway_api::GROUP,
-    http_rules::{Destination, LinkedMatch, LinkedRoute, LinkedTarget, Rank, RankedRoute},
+    http_rules::{ANY_GRPC_SERVICE, Destination, LinkedMatch, LinkedRoute, LinkedTarget, Rank, RankedRoute},
     istio_http::{checked_edits, millis, pattern},
     link::Linker,
     reference_grant::{Grants, Referrer},
@@ -172,7 +172,7 @@ fn grpc_match(linker: &mut Linker<'_>, spec: &gateway_api::GrpcRouteMatch, at: &
                 (Some(service), None, false) => PathMatch::SegmentPrefix(format!("/{service}")),
                 (None, None, _) => PathMatch::SegmentPrefix("/".into()),
                 (None, Some(method), false) => {
-                    PathMatch::Regex(pattern(linker, &format!("/[^/]+/{}", crate::authorization_rule::escape(&method)), at)?)
+                    PathMatch::Regex(pattern(linker, &format!("{ANY_GRPC_SERVICE}{}", crate::authorization_rule::escape(&method)), at)?)
                 }
                 (service, method, true) => {
                     let any = || "[^/]+".to_owned();

@@ -58,9 +58,10 @@ impl ScopedAuthorization {
 }
 
 impl Mesh {
-    /// The policies that apply to a workload, oldest first.
+    /// The policies that apply to a workload: those for all namespaces, then those of its own, oldest first.
     pub(crate) fn authorizations_for<'a>(&'a self, to: &'a Protected<'a>) -> impl Iterator<Item = &'a Arc<Authorization>> {
-        self.authorizations.iter().filter(|a| a.applies(to)).map(|a| &a.authorization)
+        let near = ["", to.namespace].into_iter().filter_map(|namespace| self.authorizations.get(namespace));
+        near.flatten().filter(|a| a.applies(to)).map(|a| &a.authorization)
     }
 }
 
@@ -73,7 +74,10 @@ pub(crate) fn link(linker: &mut Linker<'_>) {
             Resource::Invalid => Some(closed(linker, document)),
             _ => None,
         };
-        linker.mesh.authorizations.extend(linked);
+        if let Some(policy) = linked {
+            let namespace = policy.namespace.clone().unwrap_or_default();
+            linker.mesh.authorizations.entry(namespace).or_default().push(policy);
+        }
     }
 }
 
@@ -133,8 +137,8 @@ fn policy(linker: &mut Linker<'_>, document: &Document, spec: &istio::Authorizat
         targets.push(found);
     }
     let mut rules = Vec::new();
-    for rule in &spec.rules {
-        rules.push(crate::authorization_rule::rule(linker, document, rule));
+    for (index, rule) in spec.rules.iter().enumerate() {
+        rules.push(crate::authorization_rule::rule(linker, document, index, rule));
     }
     if action == AuthorizationAction::Deny && rules.is_empty() && spec.action == Some(istio::AuthorizationAction::Deny) {
         linker.report(diag::deny_without_rules(document.origin.clone()));

@@ -6,19 +6,61 @@ use weft_api::{Document, Spanned, istio};
 use weft_model::{AnyNone, AuthorizationRule, Condition, ConditionKey, Operation, Origin, Pattern, Source, StringMatch};
 
 /// The rule.
-pub(crate) fn rule(linker: &mut Linker<'_>, document: &Document, spec: &Spanned<istio::Rule>) -> AuthorizationRule {
+pub(crate) fn rule(linker: &mut Linker<'_>, document: &Document, index: usize, spec: &Spanned<istio::Rule>) -> AuthorizationRule {
     let origin = spec.origin(&document.origin);
     let mut rule = AuthorizationRule { origin: origin.clone(), ..Default::default() };
-    for from in &spec.from {
-        rule.from.push(from.source.as_ref().map(|s| source(linker, document, s)).unwrap_or_default());
+    let written = document.json.pointer(&format!("/spec/rules/{index}"));
+    let part = |path: &str| written.and_then(|w| w.pointer(path));
+    for (i, from) in spec.from.iter().enumerate() {
+        let mut made = from.source.as_ref().map(|s| source(linker, document, s)).unwrap_or_default();
+        made.undecidable.extend(unknown(linker, part(&format!("/from/{i}")), &["source"], &origin));
+        made.undecidable.extend(unknown(linker, part(&format!("/from/{i}/source")), &SOURCE, &origin));
+        rule.from.push(made);
     }
-    for to in &spec.to {
-        rule.to.push(to.operation.as_ref().map(|o| operation(linker, document, o)).unwrap_or_default());
+    for (i, to) in spec.to.iter().enumerate() {
+        let mut made = to.operation.as_ref().map(|o| operation(linker, document, o)).unwrap_or_default();
+        made.undecidable.extend(unknown(linker, part(&format!("/to/{i}")), &["operation"], &origin));
+        made.undecidable.extend(unknown(linker, part(&format!("/to/{i}/operation")), &OPERATION, &origin));
+        rule.to.push(made);
     }
     for when in &spec.when {
         rule.when.push(condition(linker, when, &when.origin(&document.origin)));
     }
+    for name in unknown(linker, written, &["from", "to", "when"], &origin) {
+        rule.when.push(Condition { key: ConditionKey::Undecidable(name), values: AnyNone::default(), blocks: AnyNone::default() });
+    }
     rule
+}
+
+/// Fields of a source.
+const SOURCE: [&str; 14] = [
+    "principals",
+    "notPrincipals",
+    "requestPrincipals",
+    "notRequestPrincipals",
+    "namespaces",
+    "notNamespaces",
+    "serviceAccounts",
+    "notServiceAccounts",
+    "ipBlocks",
+    "notIpBlocks",
+    "remoteIpBlocks",
+    "notRemoteIpBlocks",
+    "trustDomains",
+    "notTrustDomains",
+];
+
+/// Fields of an operation.
+const OPERATION: [&str; 8] = ["hosts", "notHosts", "ports", "notPorts", "methods", "notMethods", "paths", "notPaths"];
+
+/// Fields that nobody knows: a misspelt condition would otherwise make the rule wider than it was meant.
+fn unknown(linker: &mut Linker<'_>, written: Option<&serde_json::Value>, known: &[&str], at: &Origin) -> Vec<String> {
+    let fields = written.and_then(|w| w.as_object()).into_iter().flatten();
+    let names: Vec<String> = fields.map(|(name, _)| name.clone()).filter(|name| !known.contains(&name.as_str())).collect();
+    for name in &names {
+        linker.report(diag::undecidable(at.clone(), &format!("unknown field {name:?}")));
+    }
+    names
 }
 
 fn wildcards(any: &[String], none: &[String]) -> AnyNone<StringMatch> {

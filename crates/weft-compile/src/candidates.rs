@@ -18,8 +18,8 @@ use weft_model::{EndpointAddress, Labels, Origin, selects};
 /// Something that a selector can choose.
 #[derive(Debug, Clone)]
 pub(crate) enum Candidate {
-    /// A proxy registered it.
-    Registered(RegisteredWorkload),
+    /// A proxy registered it; with the container port names that a Deployment declares for it.
+    Registered(Box<RegisteredWorkload>, Vec<(String, u16)>),
     /// Somebody wrote its address down.
     Written(WrittenWorkload),
 }
@@ -40,13 +40,13 @@ pub(crate) struct WrittenWorkload {
 impl Candidate {
     fn namespace(&self) -> &str {
         match self {
-            Self::Registered(r) => &r.workload.namespace,
+            Self::Registered(r, _) => &r.workload.namespace,
             Self::Written(w) => &w.namespace,
         }
     }
     fn labels(&self) -> &Labels {
         match self {
-            Self::Registered(r) => &r.workload.labels,
+            Self::Registered(r, _) => &r.workload.labels,
             Self::Written(w) => &w.labels,
         }
     }
@@ -63,7 +63,9 @@ pub(crate) struct Candidates {
 impl Candidates {
     /// Everything that `inputs` has.
     pub(crate) fn collect(linker: &mut Linker<'_>) -> Self {
-        let mut all: Vec<Candidate> = linker.inputs.workloads.iter().cloned().map(Candidate::Registered).collect();
+        let declared = declared_by_label(&linker.mesh.declared);
+        let registered = |r: &RegisteredWorkload| Candidate::Registered(Box::new(r.clone()), container_ports(&declared, r));
+        let mut all: Vec<Candidate> = linker.inputs.workloads.iter().map(registered).collect();
         for (_, document, entry) in linker.documents(|r| if let Resource::WorkloadEntry(e) = r { Some(e) } else { None }) {
             let written = WrittenWorkload::from_entry(&document.meta.name, &document.meta.namespace, entry, &document.meta.labels);
             all.extend(written.checked(linker, &document.origin).map(Candidate::Written));
@@ -127,19 +129,35 @@ impl fmt::Display for Target<'_> {
 
 impl Target<'_> {
     /// The port of a registered workload: by number, by its own port name, or by the container port name that a Deployment declares.
-    pub(crate) fn registered_port<'r>(&self, linker: &Linker<'_>, registered: &'r RegisteredWorkload) -> Option<&'r RegisteredPort> {
+    pub(crate) fn registered_port<'r>(&self, registered: &'r RegisteredWorkload, named: &[(String, u16)]) -> Option<&'r RegisteredPort> {
         let by_number = |number: u16| registered.ports.iter().find(|p| p.port == number);
         if let Some(number) = self.number {
             return by_number(number);
         }
         let name = self.name?;
-        registered.ports.iter().find(|p| p.name == name).or_else(|| {
-            let workload = &registered.workload;
-            let declared =
-                linker.mesh.declared.iter().filter(|d| d.namespace == workload.namespace && selects(&d.labels, &workload.labels));
-            declared.flat_map(|d| &d.ports).filter(|(n, _)| n == name).find_map(|(_, number)| by_number(*number))
-        })
+        let own = registered.ports.iter().find(|p| p.name == name);
+        own.or_else(|| named.iter().filter(|(n, _)| n == name).find_map(|(_, number)| by_number(*number)))
     }
+}
+
+/// Declared workloads by namespace and their first label, so that each registered workload looks at few.
+type ByLabel<'a> = BTreeMap<(&'a str, &'a str, &'a str), Vec<&'a DeclaredWorkload>>;
+
+fn declared_by_label(declared: &[DeclaredWorkload]) -> ByLabel<'_> {
+    let mut index = ByLabel::new();
+    for workload in declared.iter().filter(|d| d.ports.iter().any(|(name, _)| !name.is_empty())) {
+        if let Some((key, value)) = workload.labels.first_key_value() {
+            index.entry((&workload.namespace, key, value)).or_default().push(workload);
+        }
+    }
+    index
+}
+
+/// Named ports of the containers that a registered workload runs, as its Deployment declares them.
+fn container_ports(declared: &ByLabel<'_>, registered: &RegisteredWorkload) -> Vec<(String, u16)> {
+    let workload = &registered.workload;
+    let near = workload.labels.iter().filter_map(|(k, v)| declared.get(&(workload.namespace.as_str(), k.as_str(), v.as_str())));
+    near.flatten().filter(|d| selects(&d.labels, &workload.labels)).flat_map(|d| d.ports.clone()).collect()
 }
 
 impl WrittenWorkload {

@@ -208,9 +208,9 @@ pub(crate) fn endpoints_of(
     let mut endpoints = Vec::new();
     for candidate in found {
         match candidate {
-            Candidate::Registered(registered) => {
+            Candidate::Registered(registered, named) => {
                 service.workloads.insert(registered.workload.id.clone());
-                let Some(wanted) = target.registered_port(linker, registered) else {
+                let Some(wanted) = target.registered_port(registered, named) else {
                     linker.report(diag::no_such_target_port(origin.clone(), &target.to_string(), registered));
                     continue;
                 };

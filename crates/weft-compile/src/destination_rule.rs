@@ -9,8 +9,8 @@ use crate::{
 use std::collections::BTreeMap;
 use weft_api::{Diagnostic, Document, Resource, Spanned, istio};
 use weft_model::{
-    Balancing, Cluster, ClusterName, ConnectionLimits, EndpointTls, Endpoints, HostPattern, Labels, Origin, OutlierDetection, Protocol,
-    RetryBudget, UpstreamTls, selects,
+    Balancing, Cluster, ClusterName, ConnectionLimits, Endpoint, EndpointTls, Endpoints, HostPattern, Labels, MtlsMode, Origin,
+    OutlierDetection, Protocol, RetryBudget, UpstreamTls, selects,
 };
 
 /// All DestinationRules, merged per namespace and host.
@@ -141,9 +141,26 @@ impl Mesh {
         let endpoints = chosen
             // Mutual TLS of the mesh was asked for: an endpoint without a proxy cannot give it.
             .filter(|e| tls != UpstreamTls::IstioMutual || e.endpoint.tls == EndpointTls::Mesh)
-            .map(|e| e.endpoint.clone())
+            .map(|e| self.as_spoken_to(&e.endpoint, tls))
             .collect();
         Some((cluster, Endpoints { cluster: name.clone(), endpoints }))
+    }
+}
+
+impl Mesh {
+    /// An endpoint whose port refuses mutual TLS (PeerAuthentication DISABLE) is spoken to in plain text, unless a DestinationRule
+    /// insists.
+    fn as_spoken_to(&self, endpoint: &Endpoint, tls: UpstreamTls) -> Endpoint {
+        let mut endpoint = endpoint.clone();
+        if endpoint.tls == EndpointTls::Mesh && tls == UpstreamTls::Auto {
+            let labels = self.workloads.get(&endpoint.workload).map(|w| &w.registered.workload.labels);
+            let mode = labels.map(|l| self.mtls_mode(&endpoint.namespace, l, Some(endpoint.target_port)).0);
+            if mode == Some(MtlsMode::Disable) {
+                endpoint.tls = EndpointTls::None;
+                endpoint.identity = None;
+            }
+        }
+        endpoint
     }
 }
 

@@ -240,7 +240,10 @@ pub(crate) fn no_such_target_port(at: Origin, target: &str, registered: &Registe
         at,
         format!("workload {name} has no port {target} (registered: {known}), so it gets no traffic from here"),
     )
-    .fix(format!("start it with --port {target}, or set targetPort"))
+    .fix(match target.parse::<u16>() {
+        Ok(port) => format!("start it with --port {port}, or set targetPort"),
+        Err(_) => format!("declare a container port named {target} for it, or set targetPort to a number"),
+    })
 }
 pub(crate) fn workload_not_selected(at: Origin, host: &str) -> Diagnostic {
     Diagnostic::warning("WEFT-2016", at, format!("service {host} exists, but its selector does not choose this workload"))

@@ -291,6 +291,14 @@ fn finish_listener(linker: &mut Linker<'_>, open: &[OpenListener<'_>], index: us
     for host in hosts.into_keys().filter(|h| !taken(h)) {
         let mut rules: Vec<&(HostPattern, RankedRoute)> = this.routes.iter().filter(|(pattern, _)| covers(pattern, &host)).collect();
         rules.sort_by(|(pa, a), (pb, b)| (Reverse(pa.specificity()), &a.rank).cmp(&(Reverse(pb.specificity()), &b.rank)));
+        // A route with two hostnames that cover the host has its rules here twice.
+        let mut known: Vec<*const crate::http_rules::LinkedRoute> = Vec::new();
+        rules.retain(|(_, r)| {
+            let pointer = std::sync::Arc::as_ptr(&r.route);
+            let new = !known.contains(&pointer);
+            known.push(pointer);
+            new
+        });
         virtual_hosts.push(LinkedHost { host, routes: rules.into_iter().map(|(_, r)| r.route.clone()).collect() });
     }
     let place = linker.mesh.gateways.get_mut(this.gateway).and_then(|g| g.listeners.get_mut(this.listener));

@@ -95,13 +95,12 @@ pub(crate) struct Asker<'a> {
 }
 
 impl MatchScope {
-    /// Is the block for this proxy? Source conditions are for sidecars only.
+    /// Is the block for this proxy? Source conditions hold for gateways too: a rule for some callers is not opened at the edge.
     pub(crate) fn includes(&self, asker: &Asker<'_>) -> bool {
         self.port.is_none_or(|p| p == asker.port)
             && self.gateways.as_ref().is_none_or(|doors| doors.iter().any(|d| d == asker.door))
-            && (asker.client.gateway
-                || (selects(&self.source_labels, asker.client.labels)
-                    && self.source_namespace.as_deref().is_none_or(|n| n == asker.client.namespace)))
+            && selects(&self.source_labels, asker.client.labels)
+            && self.source_namespace.as_deref().is_none_or(|n| n == asker.client.namespace)
     }
     /// Which condition keeps the block from this proxy, in words.
     pub(crate) fn refusal(&self, asker: &Asker<'_>) -> Option<String> {
@@ -110,9 +109,6 @@ impl MatchScope {
         }
         if let Some(doors) = self.gateways.as_ref().filter(|doors| !doors.iter().any(|d| d == asker.door)) {
             return Some(format!("is for gateways {}", doors.join(", ")));
-        }
-        if asker.client.gateway {
-            return None;
         }
         if let Some((key, value)) = self.source_labels.iter().find(|(k, v)| asker.client.labels.get(*k) != Some(v)) {
             return Some(format!("is for callers with label {key}={value}"));
@@ -234,6 +230,9 @@ pub(crate) struct RankedRoute {
     pub(crate) route: Arc<LinkedRoute>,
 }
 
+/// How a gRPC match on the method alone begins: any service.
+pub(crate) const ANY_GRPC_SERVICE: &str = "/(?:[^/]+)/";
+
 /// Precedence of a Gateway API match: exact path, regular expression, longest prefix; method; number of headers; number of query
 /// parameters; older route; name; place in the route. Smaller goes first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -250,6 +249,8 @@ impl Rank {
     /// `age` is the route's place among all documents, `place` that of the rule and the match inside it.
     pub(crate) fn new(m: &HttpMatch, age: usize, place: (usize, usize)) -> Self {
         let path = match &m.path {
+            // gRPC by method alone: no character of the service matches, so that any service goes before it.
+            Some(PathMatch::Regex(pattern)) if pattern.as_str().starts_with(ANY_GRPC_SERVICE) => (2, usize::MAX - 1),
             Some(PathMatch::Exact(text)) => (0, usize::MAX - text.len()),
             Some(PathMatch::Regex(pattern)) => (1, usize::MAX - pattern.as_str().len()),
             Some(PathMatch::SegmentPrefix(text) | PathMatch::Prefix(text)) => (2, usize::MAX - text.trim_end_matches('/').len()),

@@ -94,6 +94,7 @@ fn targets_of(linker: &mut Linker<'_>, document: &Document, spec: &istio::HttpRo
     }
     if targets.iter().all(|t| t.weight == 0) {
         linker.report(diag::no_weight(at.clone()));
+        return vec![LinkedTarget::plain(Destination::Invalid { status: 503, reason: "all weights are 0 (WEFT-2023)".into() }, 1)];
     }
     targets
 }
@@ -254,7 +255,10 @@ fn redirect_to(linker: &mut Linker<'_>, spec: &istio::HttpRedirect, matches: &[L
     let port = match (spec.port, spec.derive_port) {
         (Some(port), _) => RedirectPort::Number(port),
         (None, Some(istio::RedirectPort::FromRequestPort)) => RedirectPort::FromRequest,
-        (None, Some(istio::RedirectPort::FromProtocolDefault) | None) => RedirectPort::FromScheme,
+        (None, Some(istio::RedirectPort::FromProtocolDefault)) => RedirectPort::WellKnown,
+        // A new authority stands as it is written, with its own port or none.
+        (None, None) if spec.authority.is_some() => RedirectPort::WellKnown,
+        (None, None) => RedirectPort::FromScheme,
     };
     let status = if (300..400).contains(&status) { status } else { 301 };
     Redirect { status, scheme: spec.scheme.clone(), host: spec.authority.clone(), port, path }

@@ -38,7 +38,8 @@ pub struct Mesh {
     pub(crate) service_routes: ServiceRoutes,
     pub(crate) destination_rules: DestinationRules,
     pub(crate) gateways: Vec<LinkedGateway>,
-    pub(crate) authorizations: Vec<ScopedAuthorization>,
+    /// By namespace; those for all under the empty name.
+    pub(crate) authorizations: BTreeMap<String, Vec<ScopedAuthorization>>,
     pub(crate) peer_authentications: PeerAuthentications,
 }
 

@@ -262,6 +262,8 @@ pub enum RedirectPort {
     FromScheme,
     /// The listener's port.
     FromRequest,
+    /// The well-known port of the location's scheme: none is written.
+    WellKnown,
     /// This one.
     Number(u16),
 }
@@ -294,6 +296,7 @@ impl Redirect {
         let port = match self.port {
             RedirectPort::Number(port) => port,
             RedirectPort::FromRequest => listener_port,
+            RedirectPort::WellKnown => well_known,
             RedirectPort::FromScheme if self.scheme.is_some() => well_known,
             RedirectPort::FromScheme => listener_port,
         };

@@ -5,9 +5,7 @@ use std::{
     sync::Arc,
 };
 use weft_api::Diagnostic;
-use weft_compile::{
-    Inputs, Mesh, MeshSettings, Projection, ProxyIdentity, ProxyRole, RegisteredPort, RegisteredWorkload, link, project,
-};
+use weft_compile::{Inputs, Mesh, MeshSettings, Projection, ProxyIdentity, ProxyRole, RegisteredPort, RegisteredWorkload, link, project};
 use weft_model::{Labels, Origin, Protocol, Root, SpiffeId, Workload};
 
 /// A linked mesh with the proxies of its workloads.

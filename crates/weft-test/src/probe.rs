@@ -63,7 +63,9 @@ fn outbound(running: &Running, who: &str, what: &str) -> String {
     match table.find(&head) {
         None => "404".into(),
         Some(route) => match &route.action {
-            RouteAction::Redirect(to) => format!("{} {} route {} {}", to.status, to.location(&head, port), route.name, place(&route.origin)),
+            RouteAction::Redirect(to) => {
+                format!("{} {} route {} {}", to.status, to.location(&head, port), route.name, place(&route.origin))
+            }
             RouteAction::Respond { .. } | RouteAction::Forward(_) => {
                 let path = route.rewrite.path.as_ref().map(|p| format!(" as {}", p.apply(path))).unwrap_or_default();
                 format!("{} route {}{path}", route_does(route), route.name)
