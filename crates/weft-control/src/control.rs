@@ -10,8 +10,9 @@ use crate::{
     journal::{Journal, JournalEntry},
 };
 use std::{
-    net::SocketAddr,
-    path::PathBuf,
+    borrow::Borrow,
+    net::{SocketAddr, TcpListener},
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -25,12 +26,12 @@ use weft_store::{ResourceKey, Store, StoreError};
 use weft_telemetry::RequestRecord;
 
 /// How a control plane is started.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct ControlConfig {
     /// Folder of the database and the CA.
     pub state_dir: PathBuf,
-    /// Where proxies connect; port 0 for any free one.
-    pub listen: SocketAddr,
+    /// Where proxies connect.
+    pub listener: TcpListener,
     /// Trust domain of all identities.
     pub trust_domain: String,
     /// Files and folders to watch.
@@ -38,6 +39,22 @@ pub struct ControlConfig {
     /// Lifetime of workload certificates.
     pub leaf_ttl: Duration,
 }
+
+impl ControlConfig {
+    /// State in `state_dir`, proxies at `listener`; trust domain `cluster.local`, no files, certificates for a day.
+    pub fn new(state_dir: &Path, listener: TcpListener) -> Self {
+        Self {
+            state_dir: state_dir.to_path_buf(),
+            listener,
+            trust_domain: "cluster.local".into(),
+            files: Vec::new(),
+            leaf_ttl: LEAF_TTL_DEFAULT,
+        }
+    }
+}
+
+/// Lifetime of workload certificates unless set: as Istio's.
+const LEAF_TTL_DEFAULT: Duration = Duration::from_secs(24 * 3600);
 
 /// Why a control plane does not start. The message says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -49,13 +66,8 @@ pub enum StartError {
     #[error(transparent)]
     Authority(#[from] AuthorityError),
     /// The port.
-    #[error("the control plane cannot listen on {address}: {reason}; choose another address, or end the program that has it")]
-    Listen {
-        /// Address.
-        address: SocketAddr,
-        /// What the system said.
-        reason: String,
-    },
+    #[error("the address for proxies cannot be used: {0}; choose another, or end the program that has it")]
+    Listen(std::io::Error),
     /// The server for proxies.
     #[error("the server for proxies does not start: {0}")]
     Server(String),
@@ -124,7 +136,8 @@ impl Control {
             leaf_ttl: config.leaf_ttl,
         };
         let tasks = Tasks::new();
-        let address = crate::listen::start(&tasks, parts.clone(), config.listen).await?;
+        let address = config.listener.local_addr().map_err(StartError::Listen)?;
+        crate::server::start(&tasks, parts.clone(), config.listener)?;
         let journal = Arc::new(Mutex::new(Journal::new(&parts.registry.entries())));
         drive::start(&tasks, &parts, &engine, &journal);
         let inner = Inner {
@@ -169,6 +182,16 @@ impl Control {
     /// Start, milliseconds since 1970.
     pub fn started_unix_ms(&self) -> u64 {
         self.inner.started_ms
+    }
+    /// What the operator should hear at the start.
+    pub fn notices(&self) -> Vec<String> {
+        let aside =
+            |path: &PathBuf| format!("the state database was corrupt: it was moved to {}, and a fresh one was made", path.display());
+        self.moved_aside().map(aside).into_iter().collect()
+    }
+    /// End of the root certificate, as a date.
+    pub fn root_valid_until(&self) -> String {
+        crate::calendar::date(self.inner.parts.authority.root_not_after_s())
     }
     /// Where a corrupt database was moved to at the start.
     pub fn moved_aside(&self) -> Option<&PathBuf> {
@@ -245,7 +268,8 @@ impl Control {
     ///
     /// # Errors
     /// When the grant is not legal or the store cannot be written.
-    pub async fn mint_join_token(&self, grant: &JoinGrant) -> Result<JoinToken, JoinError> {
+    pub async fn mint_join_token(&self, grant: impl Borrow<JoinGrant>) -> Result<JoinToken, JoinError> {
+        let grant = grant.borrow();
         SpiffeId::new(self.trust_domain(), &grant.namespace, &grant.service_account)
             .map_err(|error| JoinError::Grant(error.to_string()))?;
         self.inner.parts.tokens.mint(grant, clock::unix_ms()).await
@@ -258,6 +282,10 @@ impl Control {
     /// All records of one request.
     pub fn record(&self, id: &str) -> Vec<Arc<RequestRecord>> {
         self.inner.parts.telemetry.record(id)
+    }
+    /// Records that the proxies left out because of their bounds.
+    pub fn records_dropped(&self) -> u64 {
+        self.inner.parts.telemetry.totals().1
     }
     /// What changed lately, newest first.
     pub fn journal(&self, since_unix_ms: u64, entries_max: usize) -> Vec<JournalEntry> {

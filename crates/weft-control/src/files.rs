@@ -185,8 +185,9 @@ mod tests {
         let mut files = Files::new(vec![folder.path().to_path_buf()]);
         assert!(files.look(true));
         assert_eq!(files.read.len(), 2);
-        let origin = &files.desired().values().next().expect("one").origin.file;
-        assert!(origin.ends_with("b.yaml"), "{origin}");
+        let desired = files.desired();
+        let document = desired.values().next().expect("one");
+        assert!(document.origin.file.ends_with("b.yaml"), "{}", document.origin);
         assert!(files.diagnostics().iter().any(|d| d.code == "WEFT-3001"), "{:?}", files.diagnostics());
     }
 

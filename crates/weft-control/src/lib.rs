@@ -6,9 +6,10 @@
 
 mod control;
 mod drive;
-mod listen;
+mod server;
 mod query;
 
+mod calendar;
 mod catalogue;
 mod engine;
 mod files;

@@ -33,6 +33,13 @@ pub struct JoinGrant {
     pub role: ProxyRole,
 }
 
+impl JoinGrant {
+    /// For a gateway.
+    pub fn gateway() -> Self {
+        Self { role: ProxyRole::Gateway, ..Self::default() }
+    }
+}
+
 /// A fresh token. The secret exists only here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -181,7 +181,7 @@ async fn prepare(pool: &SqlitePool, file: &Path) -> Result<(), OpenFailure> {
     sqlx::query("CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL)").execute(&mut *tx).await?;
     let found = sqlx::query("SELECT version FROM schema_version").fetch_optional(&mut *tx).await?;
     let version: i64 = found.as_ref().map_or(Ok(0), |row| row.try_get("version"))?;
-    if version > SCHEMA_VERSION || version < 0 {
+    if !(0..=SCHEMA_VERSION).contains(&version) {
         return Err(OpenFailure::Other(StoreError::Newer { file: file.to_path_buf(), found: version, known: SCHEMA_VERSION }));
     }
     if found.is_none() {
