@@ -36,6 +36,8 @@ pub struct ProxyConfig {
     pub gateway: Option<GatewayPorts>,
     /// Metrics, configuration and log level over HTTP.
     pub admin: Option<std::net::TcpListener>,
+    /// How `PUT /log-level` and the control plane change the log level; `None`: they cannot.
+    pub set_log_level: Option<SetLogLevel>,
     /// Access log.
     pub access_log: AccessLog,
     /// OTLP/HTTP collector, e.g. `http://127.0.0.1:4318`.
@@ -46,6 +48,16 @@ pub struct ProxyConfig {
     pub header_timeout: Option<Duration>,
     /// How often telemetry is handed over; `None`: [`crate::limits::REPORT_INTERVAL`].
     pub report_interval: Option<Duration>,
+}
+
+/// Changes the level of this process's log; the text is a level or a filter such as `info,weft_proxy=debug`.
+#[derive(Clone)]
+pub struct SetLogLevel(pub std::sync::Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>);
+
+impl std::fmt::Debug for SetLogLevel {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SetLogLevel")
+    }
 }
 
 /// One port of the program.

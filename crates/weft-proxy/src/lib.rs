@@ -5,6 +5,7 @@
 //! upstream pool. What a policy means is decided in `weft-model`; this crate decides only when it is applied.
 
 mod proxy;
+mod side;
 
 mod accept;
 mod destination;
@@ -20,6 +21,8 @@ mod worker;
 pub mod control;
 mod shared;
 
+mod admin;
+
 mod config;
 mod program;
 mod telemetry;
@@ -29,7 +32,7 @@ mod net;
 
 pub mod limits;
 
-pub use config::{ExplicitListener, GatewayPorts, InboundSocket, ProxyConfig, Role};
+pub use config::{ExplicitListener, GatewayPorts, InboundSocket, ProxyConfig, Role, SetLogLevel};
 pub use gateway::GatewayStatus;
 pub use program::Program;
 pub use proxy::{ProxyHandle, address_of, serve};

@@ -3,10 +3,12 @@
 use crate::{
     accept::{self, Duty},
     config::ProxyConfig,
+    gateway::{GatewayStatus, SharedStatus},
     http::{Dial, Pool},
     limits,
     program::Program,
     shared::Shared,
+    side::{self, Side},
     telemetry::Telemetry,
     worker::{Settings, Worker},
 };
@@ -14,7 +16,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     rc::Rc,
-    sync::Arc,
+    sync::{Arc, PoisonError},
     thread::JoinHandle,
     time::Duration,
 };
@@ -31,6 +33,7 @@ pub struct ProxyHandle {
     threads: Vec<JoinHandle<()>>,
     readers: Vec<MetricsReader>,
     commands: Vec<mpsc::Sender<Command>>,
+    gateway_status: SharedStatus,
 }
 
 impl std::fmt::Debug for ProxyHandle {
@@ -93,7 +96,20 @@ pub fn serve(mut config: ProxyConfig, shared: Arc<Shared>) -> io::Result<ProxyHa
         let name = format!("weft-worker-{index}");
         threads.push(std::thread::Builder::new().name(name).spawn(move || run_worker(&runtime, start))?);
     }
-    Ok(ProxyHandle { shared, drain: Some(trigger), stop, threads, readers, commands })
+    let gateway_status = SharedStatus::default();
+    let side = Side {
+        shared: shared.clone(),
+        readers: readers.clone(),
+        workers: commands.clone(),
+        gateway: config.gateway.take(),
+        gateway_status: gateway_status.clone(),
+        admin: config.admin.take(),
+        set_log_level: config.set_log_level.take(),
+        dns: config.dns.take(),
+        stop: stop.subscribe(),
+    };
+    threads.push(side::start(side)?);
+    Ok(ProxyHandle { shared, drain: Some(trigger), stop, threads, readers, commands, gateway_status })
 }
 
 type Sockets = Vec<(TcpListener, Task)>;
@@ -206,6 +222,11 @@ impl ProxyHandle {
     /// Id of the workload that it stands for, once known.
     pub fn workload_id(&self) -> Option<String> {
         self.shared.snapshot().inbound.as_ref().map(|i| i.workload.id.clone())
+    }
+
+    /// A gateway's ports: where each is open, or why it is not.
+    pub fn gateway_ports(&self) -> GatewayStatus {
+        self.gateway_status.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Metrics of all workers, added up.
