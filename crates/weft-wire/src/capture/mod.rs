@@ -20,7 +20,11 @@ pub use confine::{DNS_ADDRESS, OUTBOUND_PORT, PROGRAM_ADDRESS};
 pub use program_sockets::ProgramSockets;
 
 use message::{Event, Request};
-use nix::sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair};
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, poll},
+    sys::socket::{AddressFamily, Shutdown, SockFlag, SockType, shutdown, socketpair},
+};
 use program_sockets::Pool;
 use std::{
     ffi::OsString,
@@ -38,6 +42,9 @@ use tokio::sync::watch;
 
 /// Workers that can have a listener each.
 pub const WORKERS_MAX: usize = 64;
+
+/// How long the agent may take to be ready, in milliseconds. It needs some ten.
+const START_TIMEOUT_MS: u16 = 20_000;
 
 /// What to run, and for how many workers.
 #[derive(Debug, Clone, Default)]
@@ -151,7 +158,8 @@ impl Capture {
             Ok(sockets) => sockets,
             Err(unavailable) => {
                 drop(ours);
-                // It has told its reason and ends by itself.
+                // It ends by itself when it has told a reason; one that hangs does not.
+                agent.kill().ok();
                 agent.wait().ok();
                 return Err(unavailable);
             }
@@ -254,6 +262,15 @@ fn spawn_agent(options: &CaptureOptions, control: &OwnedFd) -> Result<Child, Cap
 /// The agent's first message.
 fn receive_ready(control: &OwnedFd) -> Result<CaptureSockets, CaptureUnavailable> {
     let lost = || confine::unavailable("the agent ended before it was ready".into(), "look for its message above; was it killed?");
+    let ready = loop {
+        match poll(&mut [PollFd::new(control.as_fd(), PollFlags::POLLIN)], START_TIMEOUT_MS) {
+            Err(Errno::EINTR) => {}
+            other => break other.map_err(broken)?,
+        }
+    };
+    if ready == 0 {
+        return Err(confine::unavailable("the agent is not ready in time".into(), "look at what `ip` and `nft` do on this machine"));
+    }
     let (bytes, fds) = message::receive(control).map_err(broken)?.ok_or_else(lost)?;
     match Event::decode(&bytes) {
         Some(Event::Ready { v4, v6 }) if fds.len() == usize::from(v4) + usize::from(v6) + 2 => {
