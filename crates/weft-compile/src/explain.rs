@@ -265,6 +265,7 @@ fn judge(
             (Some(why), ..) => (RuleOutcome::NoMatch, why),
             (None, false, _) => (RuleOutcome::NoMatch, why_not(&route, head)),
             (None, true, Some(first)) => (RuleOutcome::Shadowed, format!("would match, but {} is before it", first.name)),
+            (None, true, None) if !is_route(&route.origin) => (RuleOutcome::Selected, "no rule is written for the host".into()),
             (None, true, None) => (RuleOutcome::Selected, "the first rule that matches".into()),
         };
         if outcome == RuleOutcome::Selected {
@@ -287,6 +288,11 @@ fn judge(
         add(route.clone(), None, describe_matches(&route.matches));
     }
     (rules, taken)
+}
+
+/// Did a user write the rule, or is it the default of the service?
+fn is_route(origin: &Origin) -> bool {
+    matches!(origin.kind.as_str(), "VirtualService" | "HTTPRoute" | "GRPCRoute")
 }
 
 fn why_not(route: &HttpRoute, head: &RequestHead<'_>) -> String {
@@ -344,6 +350,7 @@ fn outcome(
             let verdict = if explanation.allowed { "" } else { " The destination would refuse it (403)." };
             explanation.sentence = match shares.is_empty() {
                 true => format!("{by} leads nowhere: 503."),
+                false if !is_route(by) => format!("No rule is written for the host: it goes to {}.{verdict}", shares.join(", ")),
                 false => format!("{by} sends it to {}.{verdict}", shares.join(", ")),
             };
         }

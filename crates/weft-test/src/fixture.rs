@@ -1,6 +1,6 @@
 //! A fixture file: its sections, and the comparison with what is computed.
 
-use crate::{mesh::Running, probe, view_text};
+use crate::{explain_text, mesh::Running, probe, view_text};
 use std::{fmt::Write, fs, path::Path};
 
 /// One section: its heading (after `--- `) and its lines.
@@ -55,6 +55,7 @@ fn compute(name: &str, text: &str) -> String {
         let body = match section.heading.split_whitespace().collect::<Vec<_>>().as_slice() {
             ["diagnostics"] => running.diagnostics.iter().map(|d| format!("{d}\n")).collect(),
             ["view", who, roots @ ..] => view_text::view(&running, who, roots),
+            ["explain", ..] => explain_text::text(&running, section.heading.strip_prefix("explain ").unwrap_or_default()),
             ["probes"] => section.text.lines().map(|l| format!("{}\n", probe::run(&running, l))).collect(),
             _ => section.text.clone(),
         };

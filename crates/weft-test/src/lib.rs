@@ -9,6 +9,8 @@
 //! warning[WEFT-2104] DestinationRule default/reviews (subsets.weft:9): …
 //! --- view productpage-v1 reviews
 //! (the projected view, readable)
+//! --- explain productpage-v1 GET http://reviews:9080/x
+//! (every rule, with why it wins or loses)
 //! --- probes
 //! productpage-v1 -> GET http://reviews:9080/x [end-user: jason] => outbound|9080|v2|reviews… route default/reviews/0 (line 12)
 //! spiffe://cluster.local/ns/default/sa/a -> reviews-v2:9080 GET /x => 403 DENY default/p (line 40)
@@ -18,6 +20,7 @@
 //! `UPDATE=1` rewrites everything that is computed: diagnostics, views and what stands behind `=>`. The probes run the model's own
 //! evaluators on the projected view, as the proxy does.
 
+mod explain_text;
 mod fixture;
 mod mesh;
 mod probe;

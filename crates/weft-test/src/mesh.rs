@@ -49,6 +49,10 @@ impl Running {
         let roots: BTreeSet<Root> = roots.iter().map(|r| Root::Host((*r).into())).collect();
         Some(project(&self.mesh, proxy, &roots))
     }
+    /// A workload's proxy.
+    pub(crate) fn proxy(&self, who: &str) -> Option<&ProxyIdentity> {
+        self.proxies.get(who)
+    }
     /// Is it a gateway?
     pub(crate) fn is_gateway(&self, who: &str) -> bool {
         self.proxies.get(who).is_some_and(|p| p.role == ProxyRole::Gateway)

@@ -28,7 +28,7 @@ pub(crate) fn run(running: &Running, line: &str) -> String {
 }
 
 /// `[name: value, name: value]` at the end of a probe.
-fn bracketed(text: &str) -> (&str, HeaderMap) {
+pub(crate) fn bracketed(text: &str) -> (&str, HeaderMap) {
     let mut headers = HeaderMap::new();
     let Some((rest, list)) = text.split_once('[') else { return (text.trim(), headers) };
     for pair in list.trim_end().trim_end_matches(']').split(',') {

@@ -16,6 +16,7 @@ concepts![
     bad_references,
     conflicts,
     destination_rule,
+    explain,
     gateway,
     gateway_api,
     grpc_route,
