@@ -4,6 +4,7 @@
 //! Run as root it does everything twice: as root, and as an ordinary user. Where user namespaces are off it says so and skips.
 #![allow(clippy::print_stderr, clippy::panic, reason = "a test binary without harness reports by itself")]
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use std::{
     ffi::OsString,
     io::{BufRead, BufReader, Read, Write},
@@ -75,8 +76,9 @@ fn scenarios() {
         Ok(world) => drop(world),
     }
     type Scenario = fn() -> std::pin::Pin<Box<dyn Future<Output = ()>>>;
-    let all: [(&str, Scenario); 10] = [
+    let all: [(&str, Scenario); 11] = [
         ("connections arrive with their destination", || Box::pin(outbound())),
+        ("many connections at once keep their destinations", || Box::pin(crowd())),
         ("the proxy reaches the program", || Box::pin(inbound())),
         ("names are asked of the mesh", || Box::pin(names())),
         ("where namespaces are off it says so", || Box::pin(unavailable())),
@@ -128,6 +130,27 @@ async fn outbound() {
         assert_eq!(&text, b"ping");
         assert_eq!(capture.wait().await, ProgramEnd::Exited(0));
     }
+}
+
+/// 2,000 connections from 8 threads to 250 addresses: each hears the address that it wanted.
+async fn crowd() {
+    let (capture, sockets) = start(&own(&["crowd"]));
+    let serve = async |listener: TcpListener| {
+        let mut acceptor = Acceptor::new(listener).expect("registered");
+        let mut answers = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                (mut stream, _) = acceptor.accept() => answers.push(async move {
+                    let wanted = original_dst(&stream).expect("alive").to_string();
+                    stream.write_all(format!("{wanted}\n").as_bytes()).await.expect("written");
+                }),
+                Some(()) = answers.next() => {}
+            }
+        }
+    };
+    capture.start_program().await.expect("started");
+    let all = futures_util::future::join_all(sockets.outbound.into_iter().map(serve));
+    tokio::select! { end = capture.wait() => assert_eq!(end, ProgramEnd::Exited(0)), _ = all => {} }
 }
 
 async fn inbound() {
@@ -339,6 +362,7 @@ fn program(role: &str, rest: &[&str]) {
             stream.read_exact(&mut text).expect("read");
             assert_eq!(&text, b"pong");
         }
+        "crowd" => connect_crowd(),
         "echo" => echo(target),
         "udp" => {
             let socket = UdpSocket::bind("0.0.0.0:0").expect("bound");
@@ -371,6 +395,19 @@ fn program(role: &str, rest: &[&str]) {
         }
         other => panic!("no role {other}"),
     }
+}
+
+fn connect_crowd() {
+    let connect = |thread: u16| {
+        for number in 0..250 {
+            let wanted = format!("240.240.{thread}.{number}:{}", 1000 + number);
+            let mut told = String::new();
+            TcpStream::connect(&wanted).expect("connected").read_to_string(&mut told).expect("read");
+            assert_eq!(told.trim_end(), wanted);
+        }
+    };
+    let threads: Vec<_> = (0..8).map(|thread| std::thread::spawn(move || connect(thread))).collect();
+    threads.into_iter().for_each(|thread| thread.join().expect("no panic"));
 }
 
 fn echo(address: &str) {

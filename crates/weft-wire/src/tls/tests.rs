@@ -265,3 +265,19 @@ async fn the_first_message_tells_the_host_and_is_read_again() {
         assert_eq!((hello, stream.prefix()), (None, garbage));
     }
 }
+
+#[tokio::test]
+async fn handshakes_are_small() {
+    let authority = Authority::ephemeral(DOMAIN).expect("made");
+    let caller = state(&authority, "a");
+    let (near, far) = tokio::io::duplex(64);
+    let client = ClientTls::mesh(&caller, &id(DOMAIN, "b"), &[Alpn::WeftH2]);
+    let server = ServerTls::mesh(&caller, &Alpn::MESH, ClientAuth::Required);
+    let deadline = clock::now();
+    let sizes = (
+        size_of_val(&client.connect(near, deadline)),
+        size_of_val(&server.accept(far, deadline)),
+        size_of::<TlsStream<tokio::net::TcpStream>>(),
+    );
+    assert!(sizes.0 <= 4096 && sizes.1 <= 4096 && sizes.2 <= 2048, "futures grew: connect, accept, stream = {sizes:?}");
+}
