@@ -105,6 +105,11 @@ pub const CODES: &[Code] = &[
     code("WEFT-2102", "subset defined twice", "A subset is defined twice for a host. The first definition wins."),
     code("WEFT-2103", "traffic policy given twice", "Two DestinationRules of a namespace give a policy for the same host. The older wins."),
     code("WEFT-2104", "subset without endpoints", "No running endpoint of the service has the labels of the subset."),
+    code(
+        "WEFT-2105",
+        "plain text to a STRICT workload",
+        "A DestinationRule asks for plain text towards workloads whose PeerAuthentication refuses it. Every request fails.",
+    ),
     code("WEFT-2201", "policy fails closed", "An AuthorizationPolicy cannot be enforced as written, so what it might refuse is refused."),
     code("WEFT-2202", "AUDIT not supported", "AUDIT policies are not acted on yet. They never affect a request."),
     code(
@@ -115,6 +120,11 @@ pub const CODES: &[Code] = &[
     code("WEFT-2204", "policy target not found", "The object that a policy is attached to does not exist, so the policy protects nothing."),
     code("WEFT-2205", "DENY without rules", "A DENY policy without rules denies nothing."),
     code("WEFT-2206", "bad port", "A port of a policy is not a number from 0 to 65535. The rule fails closed."),
+    code(
+        "WEFT-2207",
+        "policy selects nothing",
+        "No running or declared workload has the labels of an AuthorizationPolicy's selector, so it protects nothing.",
+    ),
     code("WEFT-2301", "PeerAuthentication given twice", "Two PeerAuthentications have the same scope. The older wins."),
     code(
         "WEFT-2302",
@@ -319,6 +329,14 @@ pub(crate) fn policy_twice(at: Origin, first: &Origin) -> Diagnostic {
 }
 pub(crate) fn subset_without_endpoints(at: Origin, subset: &str, host: &str) -> Diagnostic {
     Diagnostic::warning("WEFT-2104", at, format!("no running endpoint of {host} has the labels of subset {}", quote(subset)))
+}
+pub(crate) fn plain_text_to_strict(at: Origin, host: &str, strict: &Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2105", at, format!("asks for plain text towards {host}, which {strict} refuses"))
+        .fix("remove tls.mode: DISABLE, or make the workload's mode PERMISSIVE")
+}
+pub(crate) fn policy_selects_nothing(at: Origin, selector: &weft_model::Labels) -> Diagnostic {
+    let labels: Vec<String> = selector.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    Diagnostic::info("WEFT-2207", at, format!("no workload has {}, so the policy protects nothing", labels.join(", ")))
 }
 pub(crate) fn policy_fails_closed(at: Origin, why: &str) -> Diagnostic {
     Diagnostic::error("WEFT-2201", at, format!("{why}; what it might refuse is refused"))

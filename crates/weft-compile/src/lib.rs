@@ -29,6 +29,7 @@ mod secret;
 
 mod authorization;
 mod authorization_rule;
+mod cross_checks;
 mod peer_authentication;
 
 mod explain;
