@@ -5,3 +5,11 @@
 mod fixture;
 
 mod thread;
+
+mod gateway;
+mod hostile;
+mod http;
+mod mtls;
+mod policy;
+mod retries;
+mod tcp;

@@ -1,0 +1,124 @@
+//! A gateway: ports that come and go with the configuration, hosts, redirects, TLS, headers from outside.
+
+use crate::fixture::{Mesh, Pair, TestProxy, cluster, echo_program, endpoints, loopback, origin, publish, route, send};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
+use serde_json::{Value, json};
+use std::{net::SocketAddr, time::Duration};
+use weft_proxy::{GatewayPorts, ProxyConfig, Role};
+
+fn listeners(of: &[(u16, &str, Value)]) -> Value {
+    let listeners: Vec<Value> = of
+        .iter()
+        .map(|(port, host, extra)| {
+            let mut one = json!({ "name": "l", "port": port, "protocol": "HTTP", "hosts": [host], "origin": origin("Gateway", 2) });
+            crate::fixture::merge(&mut one, extra.clone());
+            one
+        })
+        .collect();
+    json!({ "type": "GatewayListeners", "value": { "listeners": listeners } })
+}
+
+fn table(port: u16, host: &str) -> Value {
+    json!({ "type": "RouteTable", "value": { "name": format!("gateway/{port}"), "hosts": [{ "hosts": [host], "routes": [route(&[("", 1)], json!({}))] }] } })
+}
+
+fn gateway(mesh: &Mesh, values: Vec<Value>) -> TestProxy {
+    let map = [80, 81, 443].map(|port| (port, loopback())).into();
+    let ports = GatewayPorts { ip: loopback().ip(), map, low_port_shift: 0 };
+    let config = ProxyConfig { name: "gateway".into(), role: Role::Gateway, gateway: Some(ports), ..ProxyConfig::default() };
+    mesh.start("gateway", config, loopback(), values)
+}
+
+async fn opened(proxy: &TestProxy, port: u16) -> Result<SocketAddr, String> {
+    let handle = proxy.handle.as_ref().expect("runs");
+    let wait = async {
+        loop {
+            if let Some(state) = handle.gateway_ports().remove(&port) {
+                return state;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), wait).await.expect("the port is seen to")
+}
+
+fn get(host: &str, path: &str) -> Request<Full<Bytes>> {
+    Request::get(path).header("host", host).body(Full::default()).expect("legal")
+}
+
+#[tokio::test]
+async fn ports_open_and_close_and_hosts_are_told_apart() {
+    let pair = Pair::new(echo_program(false).await);
+    let upstream = || vec![cluster("", json!({})), endpoints("", &[(pair.server.address, Some("reviews"))])];
+    let with = |of: Vec<Value>| [upstream(), of].concat();
+    let mut proxy = gateway(&pair.mesh, with(vec![listeners(&[(80, "shop.example", json!({}))]), table(80, "shop.example")]));
+    let at = opened(&proxy, 80).await.expect("open");
+    assert_eq!(send(at, get("shop.example", "/a")).await.body, "GET /a shop.example 0");
+    assert_eq!(send(at, get("other.example", "/a")).await.status, 404);
+    let record = proxy.record(|r| r.status == 404).await;
+    assert_eq!(record.flags, [weft_telemetry::ResponseFlag::NoRoute]);
+
+    publish(&proxy.shared, with(vec![listeners(&[(81, "*", json!({}))]), table(81, "*")]));
+    let next = opened(&proxy, 81).await.expect("open");
+    assert_eq!(send(next, get("any.example", "/")).await.status, 200);
+    let closed = async {
+        while tokio::net::TcpStream::connect(at).await.is_ok() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), closed).await.expect("port 80 closes");
+}
+
+#[tokio::test]
+async fn what_comes_from_outside_is_not_believed() {
+    let pair = Pair::new(echo_program(false).await);
+    let values = vec![
+        listeners(&[(80, "*", json!({}))]),
+        table(80, "*"),
+        cluster("", json!({})),
+        endpoints("", &[(pair.server.address, Some("reviews"))]),
+    ];
+    let proxy = gateway(&pair.mesh, values);
+    let at = opened(&proxy, 80).await.expect("open");
+    let mut request = get("a.example", "/");
+    for name in ["x-forwarded-for", "x-forwarded-client-cert", "x-envoy-original-path", "x-weft-peer", "x-request-id", "x-forwarded-proto"] {
+        request.headers_mut().insert(name, "forged".parse().expect("value"));
+    }
+    let answer = send(at, request).await;
+    let saw = |name: &str| answer.header(&format!("x-saw-{name}")).to_owned();
+    assert_eq!((saw("x-forwarded-for"), saw("x-forwarded-proto")), ("127.0.0.1".into(), "http".into()));
+    assert_eq!((saw("x-envoy-original-path"), saw("x-weft-peer")), (String::new(), String::new()));
+    assert!(saw("x-forwarded-client-cert").contains("sa/gateway"));
+    assert!(!saw("x-request-id").is_empty() && saw("x-request-id") != "forged");
+}
+
+#[tokio::test]
+async fn a_port_in_use_harms_no_other() {
+    let pair = Pair::new(echo_program(false).await);
+    let taken = std::net::TcpListener::bind(loopback()).expect("bound");
+    let map = [(80, taken.local_addr().expect("address")), (81, loopback())].into();
+    let ports = GatewayPorts { ip: loopback().ip(), map, low_port_shift: 0 };
+    let config = ProxyConfig { name: "gateway".into(), role: Role::Gateway, gateway: Some(ports), ..ProxyConfig::default() };
+    let values = vec![
+        listeners(&[(80, "*", json!({})), (81, "*", json!({}))]),
+        table(81, "*"),
+        cluster("", json!({})),
+        endpoints("", &[(pair.server.address, Some("reviews"))]),
+    ];
+    let proxy = pair.mesh.start("gateway", config, loopback(), values);
+    let at = opened(&proxy, 81).await.expect("open");
+    assert!(opened(&proxy, 80).await.expect_err("taken").contains("in use"));
+    assert_eq!(send(at, get("a", "/")).await.status, 200);
+}
+
+#[tokio::test]
+async fn plain_text_is_sent_to_https() {
+    let pair = Pair::new(echo_program(false).await);
+    let values = vec![listeners(&[(80, "*", json!({ "https_redirect": true }))]), table(80, "*")];
+    let proxy = gateway(&pair.mesh, values);
+    let at = opened(&proxy, 80).await.expect("open");
+    let answer = send(at, get("a.example:8080", "/x?y=1")).await;
+    assert_eq!((answer.status, answer.header("location")), (301, "https://a.example/x?y=1"));
+}

@@ -1,0 +1,99 @@
+//! Opaque bytes over mutual TLS, and detection on ports that declare nothing.
+
+use crate::fixture::{Pair, inbound_with, loopback, origin, publish};
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
+
+/// A program that sends a greeting and then everything back.
+async fn greeter(greeting: &'static [u8]) -> SocketAddr {
+    let listener = TcpListener::bind(loopback()).await.expect("bound");
+    let address = listener.local_addr().expect("address");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                stream.write_all(greeting).await.ok();
+                let (mut read, mut write) = stream.split();
+                tokio::io::copy(&mut read, &mut write).await.ok();
+            });
+        }
+    });
+    address
+}
+
+async fn talk(to: SocketAddr, greeting: &[u8], say: &[u8]) -> std::io::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(to).await?;
+    let mut heard = vec![0; greeting.len()];
+    stream.read_exact(&mut heard).await?;
+    assert_eq!(heard, greeting);
+    stream.write_all(say).await?;
+    stream.shutdown().await?;
+    let mut back = Vec::new();
+    stream.read_to_end(&mut back).await?;
+    Ok(back)
+}
+
+#[tokio::test]
+async fn bytes_pass_in_both_directions_and_half_closes_too() {
+    let mut pair = Pair::with(greeter(b"").await, "STRICT", "TCP", json!({}), json!({}));
+    let said = vec![b'x'; 1_000_000];
+    assert_eq!(talk(pair.client.address, b"", &said).await.expect("alive"), said);
+    let (source, destination) = (pair.client.record(|_| true).await, pair.server.record(|_| true).await);
+    assert_eq!((source.protocol.as_str(), source.bytes_sent, source.bytes_received), ("tcp", 1_000_000, 1_000_000));
+    assert!(destination.tls.is_some());
+    assert_eq!(destination.source.principal, "spiffe://cluster.local/ns/default/sa/productpage");
+}
+
+#[tokio::test]
+async fn a_protocol_in_which_the_server_speaks_first_is_detected_as_such() {
+    let pair = Pair::with(greeter(b"220 hello\r\n").await, "STRICT", "AUTO", json!({}), json!({}));
+    assert_eq!(talk(pair.client.address, b"220 hello\r\n", b"QUIT").await.expect("alive"), b"QUIT");
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_http_are_detected() {
+    let pair = Pair::with(greeter(b"").await, "STRICT", "AUTO", json!({}), json!({}));
+    let redis = b"*1\r\n$4\r\nPING\r\n";
+    assert_eq!(talk(pair.client.address, b"", redis).await.expect("alive"), redis);
+}
+
+#[tokio::test]
+async fn policies_hold_for_bytes_as_well() {
+    let program = greeter(b"").await;
+    let mut pair = Pair::with(program, "STRICT", "TCP", json!({}), json!({}));
+    let deny = |rules: Value| {
+        json!({ "type": "Authorization", "value": { "name": "default/d", "action": "DENY", "rules": rules, "origin": origin("AuthorizationPolicy", 1) } })
+    };
+    // A rule about HTTP attributes cannot be decided on bytes: DENY errs on the safe side.
+    let http_only = json!([{ "to": [{ "paths": { "any": [{ "prefix": "/admin" }] } }], "origin": origin("AuthorizationPolicy", 4) }]);
+    publish(&pair.server.shared, vec![inbound_with("reviews", program.port(), "STRICT", "TCP"), deny(http_only)]);
+    assert!(talk(pair.client.address, b"", b"x").await.unwrap_or_default().is_empty());
+    let record = pair.server.record(|r| r.policy.is_some()).await;
+    assert_eq!(record.policy.expect("decided").origin.line, 4);
+}
+
+#[tokio::test]
+async fn plain_bytes_to_a_strict_port_are_refused_with_a_record() {
+    let mut pair = Pair::with(greeter(b"").await, "STRICT", "TCP", json!({}), json!({}));
+    assert!(talk(pair.server.address, b"", b"hello").await.unwrap_or_default().is_empty());
+    let record = pair.server.record(|_| true).await;
+    let decision = record.policy.expect("decided");
+    assert_eq!((decision.allowed, decision.reason.as_str()), (false, "plain text to a STRICT port"));
+}
+
+#[tokio::test]
+async fn an_unknown_destination_is_closed_with_a_record() {
+    let mut pair = Pair::new(greeter(b"").await);
+    publish(&pair.client.shared, vec![]);
+    let ask = async {
+        let asked = pair.client.needs.recv().await.expect("asked");
+        asked.answer.send(weft_proxy::control::Needed::Unknown).expect("waits");
+    };
+    let (back, ()) = tokio::join!(talk(pair.client.address, b"", b"*1\r\n$4\r\nPING\r\n"), ask);
+    assert!(back.unwrap_or_default().is_empty());
+    let record = pair.client.record(|_| true).await;
+    assert_eq!(record.flags, [weft_telemetry::ResponseFlag::NoRoute]);
+}
