@@ -16,12 +16,10 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    // The capture agent must unshare its namespaces while the process has one thread, so it comes before everything else.
-    let mut args = std::env::args();
-    if args.nth(1).as_deref() == Some(run::AGENT_COMMAND) {
-        return run::agent(args.next().as_deref());
+    // The capture agent enters its namespaces while the process has one thread, so it comes before everything else.
+    if let Some(code) = weft_wire::capture::run_if_agent() {
+        return ExitCode::from(u8::try_from(code).unwrap_or(1));
     }
-    // `weft top | head` ends quietly, as other tools do.
     let cli = cli::Cli::parse();
     match cli::dispatch(cli) {
         Ok(code) => code,

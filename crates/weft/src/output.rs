@@ -1,7 +1,6 @@
 //! What commands print: tables for people, JSON and YAML for programs, errors with what, where and what to do.
 
 use clap::ValueEnum;
-use owo_colors::{OwoColorize, Stream};
 use serde::Serialize;
 use std::io::{self, IsTerminal, Write};
 
@@ -45,42 +44,56 @@ pub(crate) fn print_error(error: &anyhow::Error) {
             message.push_str(&cause);
         }
     }
-    let _ = writeln!(io::stderr().lock(), "{} {message}", "error:".if_supports_color(Stream::Stderr, |t| t.red()));
+    let _ = writeln!(io::stderr().lock(), "{} {message}", styled("error:", RED, io::stderr().is_terminal()));
 }
 
 /// A table without borders, columns two spaces apart: as the field's command lines print it, and easy to cut.
 pub(crate) fn table(header: &[&str], rows: &[Vec<String>]) -> String {
-    let mut table = comfy_table::Table::new();
-    table.load_preset(comfy_table::presets::NOTHING).set_header(header.iter().map(|h| comfy_table::Cell::new(h)));
-    if !io::stdout().is_terminal() {
-        table.force_no_tty();
+    let header: Vec<String> = header.iter().map(|h| (*h).to_owned()).collect();
+    let lines = || std::iter::once(&header).chain(rows);
+    let width = |column: usize| lines().filter_map(|l| l.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..header.len()).map(width).collect();
+    let line = |cells: &Vec<String>| {
+        let padded = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// SGR codes of the few styles that are used.
+const RED: &str = "31";
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+const BOLD: &str = "1";
+const DIM: &str = "2";
+
+/// `text` in a style, if `terminal` and the user has not asked for none (<https://no-color.org>).
+fn styled(text: &str, style: &str, terminal: bool) -> String {
+    match terminal && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty()) {
+        true => format!("\x1b[{style}m{text}\x1b[0m"),
+        false => text.to_owned(),
     }
-    for row in rows {
-        table.add_row(row);
-    }
-    for column in table.column_iter_mut() {
-        column.set_padding((0, 2));
-    }
-    table.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
 /// A tick, a warning sign or a cross, coloured on a terminal.
 pub(crate) fn mark(status: &str) -> String {
-    match status {
-        "ok" => "√".if_supports_color(Stream::Stdout, |t| t.green()).to_string(),
-        "warning" => "‼".if_supports_color(Stream::Stdout, |t| t.yellow()).to_string(),
-        _ => "×".if_supports_color(Stream::Stdout, |t| t.red()).to_string(),
-    }
+    let (sign, style) = match status {
+        "ok" => ("√", GREEN),
+        "warning" => ("‼", YELLOW),
+        "skipped" => ("-", DIM),
+        _ => ("×", RED),
+    };
+    styled(sign, style, io::stdout().is_terminal())
 }
 
 /// Bold on a terminal.
 pub(crate) fn bold(text: &str) -> String {
-    text.if_supports_color(Stream::Stdout, |t| t.bold()).to_string()
+    styled(text, BOLD, io::stdout().is_terminal())
 }
 
 /// Dim on a terminal.
 pub(crate) fn dim(text: &str) -> String {
-    text.if_supports_color(Stream::Stdout, |t| t.dimmed()).to_string()
+    styled(text, DIM, io::stdout().is_terminal())
 }
 
 /// Microseconds as people read them: `850 µs`, `12 ms`, `1.2 s`.
