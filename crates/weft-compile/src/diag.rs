@@ -80,11 +80,6 @@ pub const CODES: &[Code] = &[
         "Conditions on `uri`, `scheme`, `method` and `authority` as headers are ignored, as in Istio: they have fields of their own.",
     ),
     code("WEFT-2025", "JWT claims not supported", "A match on claims of a JWT cannot be decided yet. The match is left out."),
-    code(
-        "WEFT-2026",
-        "rewrite of several prefixes",
-        "A rewrite of the prefix stands in a rule with different prefixes (or none) in its matches; it replaces the whole path there.",
-    ),
     code("WEFT-2027", "prefix rewrite without prefix", "A redirect's prefixRewrite needs one prefix match. The path is kept."),
     code("WEFT-2028", "bad redirect status", "A redirect needs status 301, 302, 303, 307 or 308."),
     code("WEFT-2029", "fault without percentage", "A fault without percentage applies to no request (Istio's default is 0)."),
@@ -288,10 +283,6 @@ pub(crate) fn ignored_header_match(at: Origin, name: &str) -> Diagnostic {
 }
 pub(crate) fn claims_unsupported(at: Origin, name: &str) -> Diagnostic {
     Diagnostic::error("WEFT-2025", at, format!("{} cannot be decided yet; the match is left out", quote(name)))
-}
-pub(crate) fn rewrite_of_several_prefixes(at: Origin) -> Diagnostic {
-    Diagnostic::warning("WEFT-2026", at, "the matches do not share one prefix, so the rewrite replaces the whole path")
-        .fix("split the rule by prefix")
 }
 pub(crate) fn prefix_rewrite_without_prefix(at: Origin) -> Diagnostic {
     Diagnostic::error("WEFT-2027", at, "prefixRewrite needs one prefix that all matches share; the path is kept")

@@ -85,7 +85,7 @@ pub(crate) fn bind(linker: &mut Linker<'_>, vs: &LinkedVirtualService) {
     let mut unshared = Vec::new();
     for gateway in linker.mesh.gateways.iter_mut().filter(|g| matches!(g.served_by, ServedBy::Selector(_))) {
         let key = gateway.key();
-        if !doors.iter().any(|d| **d == key) {
+        if !doors.iter().any(|d| **d == key) || !vs.visibility.shows_to(&gateway.namespace) {
             continue;
         }
         let mut shared = false;

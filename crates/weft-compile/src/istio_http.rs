@@ -14,6 +14,21 @@ use weft_model::{
     RedirectPort, Retry, RetryOn, RouteAction, StringMatch,
 };
 
+/// A rule whose rewrite replaces the matched prefix, once per match: each has its own prefix. Other rules stay whole.
+pub(crate) fn by_prefix(spec: &Spanned<istio::HttpRoute>) -> Vec<Spanned<istio::HttpRoute>> {
+    let rewrites =
+        spec.rewrite.as_ref().is_some_and(|r| r.uri.is_some()) || spec.redirect.as_ref().is_some_and(|r| r.prefix_rewrite.is_some());
+    if !rewrites || spec.matches.len() < 2 {
+        return vec![spec.clone()];
+    }
+    let one = |m: &Spanned<istio::HttpMatchRequest>| {
+        let mut part = spec.clone();
+        part.value.matches = vec![m.clone()];
+        part
+    };
+    spec.matches.iter().map(one).collect()
+}
+
 /// One rule; `None` when it cannot be used at all.
 pub(crate) fn route(
     linker: &mut Linker<'_>,
@@ -209,14 +224,12 @@ pub(crate) fn checked_edits(linker: &mut Linker<'_>, mut edits: HeaderEdits, at:
     edits
 }
 
-/// The prefix that the rule matches, when all of its matches agree on one.
+/// The prefix that the rule matches; its rewrites were split by match before.
 fn matched_prefix(matches: &[LinkedMatch]) -> Option<String> {
-    let prefix = |m: &LinkedMatch| match &m.http.path {
-        Some(PathMatch::Prefix(text)) => Some(text.clone()),
+    match matches.first().map(|m| &m.http.path) {
+        Some(Some(PathMatch::Prefix(text))) => Some(text.clone()),
         _ => None,
-    };
-    let first = prefix(matches.first()?)?;
-    matches.iter().all(|m| prefix(m).as_ref() == Some(&first)).then_some(first)
+    }
 }
 
 fn path_rewrite(linker: &mut Linker<'_>, spec: &istio::HttpRewrite, matches: &[LinkedMatch], at: &Origin) -> Option<PathRewrite> {
@@ -225,15 +238,10 @@ fn path_rewrite(linker: &mut Linker<'_>, spec: &istio::HttpRewrite, matches: &[L
         return Some(PathRewrite::Regex { pattern, substitution: regex.rewrite.clone() });
     }
     let uri = spec.uri.clone()?;
-    let prefixes = matches.iter().any(|m| matches!(m.http.path, Some(PathMatch::Prefix(_))));
-    match matched_prefix(matches) {
-        Some(matched) => Some(PathRewrite::Prefix { matched, replacement: uri, segments: false }),
-        None if prefixes => {
-            linker.report(diag::rewrite_of_several_prefixes(at.clone()));
-            Some(PathRewrite::Full(uri))
-        }
-        None => Some(PathRewrite::Full(uri)),
-    }
+    Some(match matched_prefix(matches) {
+        Some(matched) => PathRewrite::Prefix { matched, replacement: uri, segments: false },
+        None => PathRewrite::Full(uri),
+    })
 }
 
 fn redirect_to(linker: &mut Linker<'_>, spec: &istio::HttpRedirect, matches: &[LinkedMatch], at: &Origin) -> Redirect {

@@ -96,7 +96,9 @@ fn virtual_service(linker: &mut Linker<'_>, document: &Document, spec: &istio::V
     let mut http = Vec::new();
     for (index, route) in spec.http.iter().enumerate() {
         let at = route.origin(&document.origin);
-        http.extend(crate::istio_http::route(linker, document, index, route, &at).map(Arc::new));
+        for part in crate::istio_http::by_prefix(route) {
+            http.extend(crate::istio_http::route(linker, document, index, &part, &at).map(Arc::new));
+        }
     }
     warn_unreachable(linker, &http);
     let tls = spec.tls.iter().filter_map(|r| tls_route(linker, document, r)).collect();
