@@ -44,8 +44,8 @@ impl Demo {
     /// Applies the resources, joins every program to the mesh, and starts the shoppers.
     pub(crate) async fn start(state: &StateDir, control: &Control, xds: SocketAddr, gateway: SocketAddr) -> Result<Self> {
         let applied = control.apply(SHOP_YAML, SHOP_FILE, false).await?;
-        if let Some(error) = applied.diagnostics.iter().find(|d| d.is_error()) {
-            bail!("the demo's own resources are refused: {error}");
+        if applied.refused() {
+            bail!("the demo's own resources are refused: {:?}", applied.diagnostics);
         }
         let (mut proxies, mut seats) = (Vec::new(), Vec::new());
         for app in SHOP {
