@@ -71,7 +71,7 @@ pub(crate) fn link(linker: &mut Linker<'_>) {
     for document in documents {
         let linked = match &document.resource {
             Resource::AuthorizationPolicy(spec) => policy(linker, document, spec),
-            Resource::Invalid => Some(closed(linker, document)),
+            Resource::Invalid => closed(linker, document),
             _ => None,
         };
         if let Some(policy) = linked {
@@ -82,7 +82,11 @@ pub(crate) fn link(linker: &mut Linker<'_>) {
 }
 
 /// An unreadable policy: an ALLOW that allows nothing, or a DENY that denies everything.
-fn closed(linker: &mut Linker<'_>, document: &Document) -> ScopedAuthorization {
+fn closed(linker: &mut Linker<'_>, document: &Document) -> Option<ScopedAuthorization> {
+    if document.json.pointer("/spec/action").and_then(|a| a.as_str()) == Some("AUDIT") {
+        // It would never have refused anything.
+        return None;
+    }
     linker.report(diag::policy_fails_closed(document.origin.clone(), "it could not be read"));
     let spec = document.json.get("spec");
     let labels = spec.and_then(|s| s.get("selector")?.get("matchLabels")?.as_object());
@@ -95,7 +99,7 @@ fn closed(linker: &mut Linker<'_>, document: &Document) -> ScopedAuthorization {
         AuthorizationAction::Allow => Vec::new(),
         AuthorizationAction::Deny => vec![AuthorizationRule { origin: document.origin.clone(), ..Default::default() }],
     };
-    scoped(linker, document, selector, Vec::new(), action, rules)
+    Some(scoped(linker, document, selector, Vec::new(), action, rules))
 }
 
 fn scoped(

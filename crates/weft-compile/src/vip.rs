@@ -46,8 +46,8 @@ mod tests {
         let mut c = VirtualAddresses::default();
         c.reserve(first);
         assert_ne!(Some(first), c.allocate("reviews.default.svc.cluster.local"));
-        let mut full = VirtualAddresses::default();
-        full.taken = (0..=u16::MAX).map(|low| IpAddr::V4(Ipv4Addr::from(0xf0f0_0000 + u32::from(low)))).collect();
+        let all = (0..=u16::MAX).map(|low| IpAddr::V4(Ipv4Addr::from(0xf0f0_0000 + u32::from(low))));
+        let mut full = VirtualAddresses { taken: all.collect() };
         assert_eq!(full.allocate("one-too-many"), None);
         let mut all = VirtualAddresses::default();
         assert_eq!((0..2000).filter_map(|i| all.allocate(&format!("s{i}"))).collect::<BTreeSet<_>>().len(), 2000);
