@@ -19,12 +19,25 @@ pub(crate) async fn host(request: Request, next: Next) -> Response {
     }
 }
 
-/// Refuses requests without the token (401), and cookie requests from other origins (403).
+/// Refuses requests without the token (401), and changes that another origin's page asks for (403).
 pub(crate) async fn token(State(state): State<ManageState>, request: Request, next: Next) -> Response {
     if !state.sessions.allows(request.headers()) {
         return ApiError::unauthorized().into_response();
     }
+    if !request.method().is_safe() && is_foreign(request.headers()) {
+        return ApiError::new(StatusCode::FORBIDDEN, "foreign-origin", "a page of another origin may not change anything here")
+            .fix("use the page that `weft up` prints")
+            .into_response();
+    }
     next.run(request).await
+}
+
+/// A browser says where a request comes from. `SameSite` is not enough: all ports of this machine are one site.
+fn is_foreign(headers: &HeaderMap) -> bool {
+    let text = |name: &header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(origin) = headers.get(header::ORIGIN) else { return false };
+    let origin = origin.to_str().unwrap_or_default();
+    text(&header::HOST).is_none_or(|host| origin.split_once("://").is_none_or(|(_, from)| !from.eq_ignore_ascii_case(host)))
 }
 
 /// The host is `localhost` or a loopback address, with any port; HTTP/2 and absolute forms carry it in the URI.
@@ -59,5 +72,21 @@ mod tests {
             assert!(!check(bad), "{bad}");
         }
         assert!(!is_local(&Uri::from_static("/"), &HeaderMap::new()));
+    }
+
+    #[test]
+    fn pages_of_other_ports_are_foreign() {
+        let check = |origin: Option<&str>| {
+            let mut headers = HeaderMap::from_iter([(header::HOST, "127.0.0.1:4780".parse().expect("legal"))]);
+            if let Some(origin) = origin {
+                headers.insert(header::ORIGIN, origin.parse().expect("legal"));
+            }
+            is_foreign(&headers)
+        };
+        assert!(!check(None), "not a browser");
+        assert!(!check(Some("http://127.0.0.1:4780")));
+        for foreign in ["http://127.0.0.1:3000", "http://localhost:4780", "https://evil.example", "null", ""] {
+            assert!(check(Some(foreign)), "{foreign}");
+        }
     }
 }

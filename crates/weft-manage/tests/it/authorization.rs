@@ -67,3 +67,15 @@ async fn a_rebound_name_is_refused_even_with_the_token() {
     }
     api.control.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_page_of_another_port_changes_nothing() {
+    let api = Api::start().await;
+    let foreign = request("POST", "/shutdown")
+        .header(header::AUTHORIZATION, format!("Bearer {TOKEN}"))
+        .header(header::ORIGIN, "http://127.0.0.1:3000");
+    let answer = api.send(foreign.body(Body::empty()).expect("legal")).await;
+    assert_eq!((answer.status, answer.json()["code"].clone()), (StatusCode::FORBIDDEN, "foreign-origin".into()));
+    assert!(!api.stopped.load(std::sync::atomic::Ordering::SeqCst));
+    api.control.shutdown().await;
+}

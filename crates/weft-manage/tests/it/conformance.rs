@@ -21,6 +21,7 @@ fn check(path: &str, method: &str, answer: &crate::Answer) {
         response = document.pointer(name.trim_start_matches('#')).expect("is in the document");
     }
     let schema = &response["content"]["application/json"]["schema"];
+    assert!(schema.is_object(), "{method} {path} has no schema for {}", answer.status);
     let wrong = violations(&document, schema, &answer.json(), &format!("{method} {path}"));
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
