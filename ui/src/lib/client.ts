@@ -37,7 +37,7 @@ export function onSignedOut(then: () => void): void {
 
 /** `GET` of one path of the document. */
 export async function get<P extends Get>(path: P, options: Options<P> = {}): Promise<Answer<P>> {
-  const response = await send(address(path, options.path as Record<string, unknown> | undefined, options.query), { headers: { accept: 'application/json' } });
+  const response = await send(address(path, options.path as Record<string, unknown> | undefined, options.query as Record<string, unknown> | undefined), { headers: { accept: 'application/json' } });
   return (await response.json()) as Answer<P>;
 }
 

@@ -19,8 +19,3 @@ export function worseFirst(a: Edge, b: Edge): number {
     a.id.localeCompare(b.id)
   );
 }
-
-/** Levels that deserve attention. */
-export function isBad(level: HealthLevel): boolean {
-  return level === 'failing' || level === 'degraded';
-}

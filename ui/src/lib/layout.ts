@@ -5,8 +5,8 @@ import type { Edge, Graph, GraphNode } from './types';
 
 export const NODE_WIDTH = 138;
 export const NODE_HEIGHT = 46;
-export const LABEL_WIDTH = 104;
-export const LABEL_HEIGHT = 34;
+export const LABEL_WIDTH = 100;
+export const LABEL_HEIGHT = 38;
 /** Above this many nodes only the important ones are drawn. */
 export const NODES_MAX = 150;
 
@@ -48,7 +48,7 @@ export function key(s: Structure): string {
 /** Places everything from left to right. */
 export function place(s: Structure): Layout {
   const g = new Dagre({ multigraph: true });
-  g.setGraph({ rankdir: 'LR', nodesep: 22, edgesep: 18, ranksep: 26, marginx: 12, marginy: 12, ranker: 'network-simplex' });
+  g.setGraph({ rankdir: 'LR', nodesep: 38, edgesep: 26, ranksep: 46, marginx: 12, marginy: 12, ranker: 'network-simplex' });
   g.setDefaultEdgeLabel(() => ({}));
   for (const id of s.nodes) g.setNode(id, { width: NODE_WIDTH, height: NODE_HEIGHT });
   for (const e of s.edges) g.setEdge(e.source, e.destination, { width: LABEL_WIDTH, height: LABEL_HEIGHT, labelpos: 'c' }, e.id);
@@ -59,7 +59,7 @@ export function place(s: Structure): Layout {
     const placed = g.edge(e.source, e.destination, e.id) as { points: Point[]; x?: number; y?: number };
     const points = placed.points.map(point);
     const label = placed.x === undefined || placed.y === undefined ? middle(points) : { x: placed.x, y: placed.y };
-    edges.set(e.id, { ...smooth(points), label });
+    edges.set(e.id, { ...smooth(level(points, label)), label });
   }
   const size = g.graph() as { width?: number; height?: number };
   return { width: finite(size.width), height: finite(size.height), nodes, edges };
@@ -76,6 +76,15 @@ function point(p: unknown): Point {
 
 function middle(points: Point[]): Point {
   return points[Math.floor(points.length / 2)] ?? { x: 0, y: 0 };
+}
+
+/** Makes the wire level under its label, so that it runs between the label's two lines of text. */
+function level(points: Point[], label: Point): Point[] {
+  const at = points.findIndex((p) => Math.abs(p.x - label.x) < 1 && Math.abs(p.y - label.y) < 1);
+  if (at <= 0 || at >= points.length - 1) return points;
+  const half = LABEL_WIDTH / 2;
+  const flat = [-half, -half / 2, half / 2, half].map((dx) => ({ x: label.x + dx, y: label.y }));
+  return [...points.slice(0, at), ...flat, ...points.slice(at + 1)];
 }
 
 /** A uniform cubic B-spline through the first and last point, near the others; and its length. */
