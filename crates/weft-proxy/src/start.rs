@@ -41,6 +41,8 @@ impl Proxy {
             state_dir: config.state_dir.clone(),
             gateway: config.role == Role::Gateway,
             ports: config.inbound.iter().map(|i| control::workload_port(i.workload_port, i.advertise, i.protocol)).collect(),
+            // Without a configuration everything would be refused: callers come when `ready` or `follow_health` has said so.
+            healthy: false,
             admin: config.admin.as_ref().and_then(|listener| listener.local_addr().ok()),
             set_log_level: config.set_log_level.clone(),
         };
@@ -50,12 +52,16 @@ impl Proxy {
         Ok(Self { control, workers, programs })
     }
 
-    /// Waits until it has joined and has a configuration to serve with; answers its identity.
+    /// Waits until it has joined and has a configuration to serve with; answers its identity. A program that accepts connections
+    /// by then is healthy from here on; [`Proxy::follow_health`] watches one that may start later or stop.
     ///
     /// # Errors
     /// When the control plane refuses it, or nothing came within `deadline`.
     pub async fn ready(&self, deadline: Duration) -> Result<String, ControlError> {
         self.control.ready(deadline).await?;
+        if self.program_accepts().await {
+            self.control.set_health(true);
+        }
         Ok(self.control.status().identity.unwrap_or_default())
     }
 

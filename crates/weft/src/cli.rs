@@ -12,7 +12,7 @@ use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 /// Weft: one fabric over every service. `weft up --demo` shows it in ten seconds.
 #[derive(Debug, Parser)]
-#[command(name = "weft", version, max_term_width = 110, propagate_version = true)]
+#[command(name = "weft", version, max_term_width = 110)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) global: Global,
@@ -98,5 +98,16 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Check => block_on(commands::check::check(&global)),
         Command::Proxy(args) => ok(block_on(commands::proxy::proxy(&global, args))),
         Command::DemoApp(args) => ok(demo::app(args)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
     }
 }

@@ -59,9 +59,6 @@ impl Client {
         Ok(Self { address, token })
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
-        self.address
-    }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.call(Method::GET, path, Bytes::new()).await

@@ -525,7 +525,7 @@ impl ClientConfig {
             program_version: env!("CARGO_PKG_VERSION").into(),
             gateway: self.gateway,
             ports: self.ports.clone(),
-            healthy: true,
+            healthy: self.healthy,
             admin: self.admin.map(|address| address.to_string()).unwrap_or_default(),
             ..Registration::default()
         }

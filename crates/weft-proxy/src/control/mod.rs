@@ -46,6 +46,8 @@ pub struct ClientConfig {
     pub gateway: bool,
     /// Ports of the workload: see [`workload_port`].
     pub ports: Vec<v1::WorkloadPort>,
+    /// May callers be sent here from the first moment? Else not before [`ControlHandle::set_health`] says so.
+    pub healthy: bool,
     /// Where the admin endpoint is.
     pub admin: Option<SocketAddr>,
     /// Called when the control plane wants another log level.

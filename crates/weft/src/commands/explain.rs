@@ -43,7 +43,7 @@ pub(crate) async fn explain(global: &Global, args: ExplainArgs) -> Result<()> {
 }
 
 fn code(code: &str) -> Result<()> {
-    let known = weft_api::diag::CODES.iter().find(|entry| entry.code == code);
+    let known = weft_api::diag::CODES.iter().chain(weft_compile::diag::CODES).chain(weft_control::diag::CODES).find(|entry| entry.code == code);
     let entry = known.with_context(|| format!("{code} is not a code of this version"))?;
     output::print_text(&format!("{} {}\n{}", output::bold(entry.code), entry.title, entry.explanation))
 }

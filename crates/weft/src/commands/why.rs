@@ -48,7 +48,7 @@ fn table(detail: &Value) -> String {
     lines.push(String::new());
     let object = |o: &Value| match (value::text(o, "/text"), o.get("origin")) {
         ("", _) => String::new(),
-        (text, Some(origin)) if origin.is_object() => format!("{text}\n{:14}{}", "", value::origin(origin)),
+        (text, Some(origin)) if origin.is_object() && !text.contains(&value::origin(origin)) => format!("{text}\n{:14}{}", "", value::origin(origin)),
         (text, _) => text.to_owned(),
     };
     let facts = [

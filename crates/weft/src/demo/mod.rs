@@ -53,6 +53,10 @@ impl Demo {
             proxies.push(proxy);
             seats.push(seat);
         }
+        // Their listeners are open: connections wait in the queue until the programs' thread takes them.
+        for proxy in &proxies {
+            proxy.ready(crate::run::JOIN).await.context("a program of the demo cannot join the mesh")?;
+        }
         let (stop, stopped) = oneshot::channel();
         let programs = std::thread::Builder::new().name("weft-demo".into()).spawn(move || run(seats, gateway, stopped))?;
         Ok(Self { proxies, stop, programs })
