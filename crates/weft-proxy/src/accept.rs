@@ -14,7 +14,11 @@ use tokio::net::TcpStream;
 use weft_model::{Protocol, Service};
 use weft_pki::{Alpn, ClientAuth};
 use weft_std::clock;
-use weft_wire::{listen::Acceptor, sniff::sniff, tls::ServerTls};
+use weft_wire::{
+    listen::Acceptor,
+    sniff::sniff,
+    tls::{ServerTls, client_hello},
+};
 
 /// What a listener is for.
 #[derive(Clone)]
@@ -48,32 +52,16 @@ pub(crate) async fn listen(worker: Rc<Worker>, listener: std::net::TcpListener, 
         };
         if worker.connections.get() >= limits::CONNECTIONS_MAX {
             // Closed at once: the caller learns it now and not after a time-out.
-            worker.refused_connections.set(worker.refused_connections.get() + 1);
+            worker.settings.registry.limit("CONNECTIONS_MAX").inc();
             continue;
         }
         let (worker, duty) = (worker.clone(), duty.clone());
         let spawner = worker.tasks.clone();
-        let counted = Counted::new(&worker);
+        let counted = worker.count_connection();
         spawner.spawn_local("connection", async move {
             serve(worker, stream, from, duty).await;
             drop(counted);
         });
-    }
-}
-
-/// A connection in the worker's count.
-struct Counted(Rc<Worker>);
-
-impl Counted {
-    fn new(worker: &Rc<Worker>) -> Self {
-        worker.connections.set(worker.connections.get() + 1);
-        Self(worker.clone())
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.connections.set(self.0.connections.get() - 1);
     }
 }
 
@@ -88,12 +76,12 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, from: SocketAddr, duty: Du
             };
             let config = worker.config();
             let (service, _) = find_service(&worker, config, &wanted.ip().to_string()).await;
-            outbound(worker, stream, from, wanted, service).await;
+            outbound(worker, Box::new(stream), from, wanted, service).await;
         }
         Duty::Explicit { host, port } => {
             let config = worker.config();
             let (service, _) = find_service(&worker, config, &host).await;
-            outbound(worker, stream, from, SocketAddr::new(local.ip(), port), service).await;
+            outbound(worker, Box::new(stream), from, SocketAddr::new(local.ip(), port), service).await;
         }
         Duty::HttpProxy => {
             let scope = Scope::Outbound { port: 80, service: None, proxy: true };
@@ -113,24 +101,38 @@ async fn inbound(worker: Rc<Worker>, stream: TcpStream, from: SocketAddr, local:
     let mut conn = Connection { worker, peer_address: from, local_address: local, peer: None, tls: None, sni: None, scope };
     match first {
         FirstBytes::Closed => {}
-        FirstBytes::Tls if mode.accepts_mtls() => {
-            let secured = match tls.accept(stream, clock::now() + limits::TLS_TIMEOUT).await {
-                Ok(secured) => secured,
-                Err(error) => return tcp::refused(&conn, &Reject::Tls(error.to_string())),
-            };
-            let alpn = secured.tls.alpn;
-            conn.tls = secured.peer.as_ref().map(tls_record);
-            conn.peer = secured.peer;
-            let io: Io = Box::new(secured.stream);
-            match alpn {
-                Some(Alpn::WeftHttp1) => serve_http(Rc::new(conn), io, FirstBytes::Http1).await,
-                Some(Alpn::WeftH2) => serve_http(Rc::new(conn), io, FirstBytes::H2).await,
-                _ => tcp::inbound(conn, io).await,
+        FirstBytes::Tls => {
+            let Ok((hello, stream)) = client_hello(stream, clock::now() + limits::TLS_TIMEOUT).await else { return };
+            let hello = hello.unwrap_or_default();
+            // TLS of the program's own is passed on as bytes; only what asks for the mesh is the mesh's.
+            if !hello.alpn.iter().any(|name| Alpn::MESH.iter().any(|mesh| mesh.as_str() == name)) {
+                conn.sni = hello.server_name;
+                return tcp::inbound(conn, Box::new(stream)).await;
             }
+            if !mode.accepts_mtls() {
+                return tcp::refused(&conn, &Reject::Tls("mutual TLS is not offered on this port (mode DISABLE)".into()));
+            }
+            mesh_peer(conn, stream, &tls).await;
         }
         // Plain text to a STRICT port: for HTTP the caller is told why, other bytes are just refused; both by the same policy.
         FirstBytes::Http1 | FirstBytes::H2 if !declared_opaque(&conn, port) => serve_http(Rc::new(conn), Box::new(stream), first).await,
         _ => tcp::inbound(conn, Box::new(stream)).await,
+    }
+}
+
+/// A peer of the mesh: it proves who it is, and says in the handshake what it speaks.
+async fn mesh_peer(mut conn: Connection, stream: Prefixed<TcpStream>, tls: &ServerTls) {
+    let secured = match tls.accept(stream, clock::now() + limits::TLS_TIMEOUT).await {
+        Ok(secured) => secured,
+        Err(error) => return tcp::refused(&conn, &Reject::Tls(error.to_string())),
+    };
+    conn.tls = secured.peer.as_ref().map(tls_record);
+    conn.peer = secured.peer;
+    let io: Io = Box::new(secured.stream);
+    match secured.tls.alpn {
+        Some(Alpn::WeftHttp1) => serve_http(Rc::new(conn), io, FirstBytes::Http1).await,
+        Some(Alpn::WeftH2) => serve_http(Rc::new(conn), io, FirstBytes::H2).await,
+        _ => tcp::inbound(conn, io).await,
     }
 }
 
@@ -141,12 +143,12 @@ fn declared_opaque(conn: &Connection, port: u16) -> bool {
 }
 
 /// Bytes of the program, for somewhere.
-async fn outbound(worker: Rc<Worker>, stream: TcpStream, from: SocketAddr, wanted: SocketAddr, service: Option<Arc<Service>>) {
+pub(crate) async fn outbound(worker: Rc<Worker>, stream: Io, from: SocketAddr, wanted: SocketAddr, service: Option<Arc<Service>>) {
     let declared = service.as_ref().and_then(|s| s.port(wanted.port())).map(|p| p.protocol);
     let scope = Scope::Outbound { port: wanted.port(), service, proxy: false };
     let conn = Connection { worker, peer_address: from, local_address: wanted, peer: None, tls: None, sni: None, scope };
     if matches!(declared, Some(Protocol::Tcp)) {
-        return tcp::outbound(conn, Box::new(stream)).await;
+        return tcp::outbound(conn, stream).await;
     }
     let Ok((first, stream)) = sniff(stream, clock::now() + limits::SNIFF_TIMEOUT).await else { return };
     match (first, declared) {
@@ -154,8 +156,8 @@ async fn outbound(worker: Rc<Worker>, stream: TcpStream, from: SocketAddr, wante
         (FirstBytes::Http1 | FirstBytes::H2, Some(Protocol::Tls | Protocol::Https)) => tcp::outbound(conn, Box::new(stream)).await,
         (FirstBytes::Http1 | FirstBytes::H2, _) => serve_http(Rc::new(conn), Box::new(stream), first).await,
         (FirstBytes::Tls, _) => {
-            let (name, stream) = tcp::server_name(stream).await;
-            let conn = Connection { sni: name, ..conn };
+            let Ok((hello, stream)) = client_hello(stream, clock::now() + limits::SNIFF_TIMEOUT).await else { return };
+            let conn = Connection { sni: hello.and_then(|h| h.server_name), ..conn };
             tcp::outbound(conn, Box::new(stream)).await;
         }
         // A port declared as HTTP speaks HTTP: hyper answers what is not a request with 400.
@@ -183,10 +185,9 @@ async fn gateway(
             Ok((_, stream)) => serve_http(Rc::new(conn), Box::new(stream), FirstBytes::Http1).await,
         };
     };
-    let (name, stream) = tcp::server_name(Prefixed::new(bytes::BytesMut::new(), stream)).await;
-    conn.sni = name;
     match tls.load_full().accept(stream, clock::now() + limits::TLS_TIMEOUT).await {
         Ok(secured) => {
+            conn.sni = secured.server_name;
             let first = if secured.tls.alpn == Some(Alpn::H2) { FirstBytes::H2 } else { FirstBytes::Http1 };
             serve_http(Rc::new(conn), Box::new(secured.stream), first).await;
         }

@@ -13,7 +13,7 @@ use std::{
 };
 use tokio::sync::{mpsc, oneshot};
 use weft_std::Spawner;
-use weft_telemetry::{MetricsReader, MetricsSnapshot};
+use weft_telemetry::{MetricsReader, MetricsSnapshot, Registry};
 use weft_wire::listen::Acceptor;
 
 /// Longest body of a request to this endpoint, in bytes.
@@ -22,6 +22,7 @@ const BODY_BYTES_MAX: usize = 4096;
 /// What it tells of.
 pub(crate) struct Admin {
     pub shared: Arc<Shared>,
+    pub registry: Registry,
     pub readers: Vec<MetricsReader>,
     pub workers: Vec<mpsc::Sender<Command>>,
     pub gateway_status: SharedStatus,
@@ -72,7 +73,9 @@ impl Admin {
 
     fn metrics(&self) -> Response<Full<Bytes>> {
         let workers: Vec<MetricsSnapshot> = self.readers.iter().map(MetricsReader::snapshot).collect();
-        let mut response = text(StatusCode::OK, weft_telemetry::render_prometheus(&workers));
+        let mut body = weft_telemetry::render_prometheus(&workers);
+        self.registry.render_into(&mut body);
+        let mut response = text(StatusCode::OK, body);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(weft_telemetry::PROMETHEUS_CONTENT_TYPE));
         response
     }

@@ -52,7 +52,10 @@ pub struct ProxyConfig {
 
 /// Changes the level of this process's log; the text is a level or a filter such as `info,weft_proxy=debug`.
 #[derive(Clone)]
-pub struct SetLogLevel(pub std::sync::Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>);
+pub struct SetLogLevel(pub std::sync::Arc<LogLevelSetter>);
+
+/// Takes the new level, or says why it cannot.
+pub type LogLevelSetter = dyn Fn(&str) -> Result<(), String> + Send + Sync;
 
 impl std::fmt::Debug for SetLogLevel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

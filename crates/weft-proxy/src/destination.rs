@@ -103,11 +103,16 @@ pub(crate) async fn find_service(worker: &Rc<Worker>, config: Rc<Config>, host: 
     if worker.unknown.borrow().get(host).is_some_and(|until| *until > now) {
         return (None, config);
     }
-    let needed = worker.shared.needs.need(Root::Host(host.to_owned()), NEED_TIMEOUT).await;
+    // Boxed: rare.
+    let needed = Box::pin(worker.shared.needs.need(Root::Host(host.to_owned()), NEED_TIMEOUT)).await;
     let config = worker.config();
     match needed {
         Needed::Resolved(full) => (look(&config).or_else(|| config.snapshot.service(&full).cloned()), config),
-        Needed::Unknown => {
+        // Without an answer nothing is known for a while either: a program must not wait again for each of its requests.
+        Needed::Unknown | Needed::Timeout => {
+            if let Some(service) = look(&config) {
+                return (Some(service), config);
+            }
             let mut unknown = worker.unknown.borrow_mut();
             if unknown.len() >= UNKNOWN_MAX {
                 unknown.clear();
@@ -115,7 +120,6 @@ pub(crate) async fn find_service(worker: &Rc<Worker>, config: Rc<Config>, host: 
             unknown.insert(host.to_owned(), clock::now() + UNKNOWN_KEPT);
             (None, config)
         }
-        Needed::Timeout => (look(&config), config),
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod proxy;
 mod side;
+mod start;
 
 mod accept;
 mod destination;
@@ -32,10 +33,11 @@ mod net;
 
 pub mod limits;
 
-pub use config::{ExplicitListener, GatewayPorts, InboundSocket, ProxyConfig, Role, SetLogLevel};
+pub use config::{ExplicitListener, GatewayPorts, InboundSocket, LogLevelSetter, ProxyConfig, Role, SetLogLevel};
 pub use gateway::GatewayStatus;
 pub use program::Program;
 pub use proxy::{ProxyHandle, address_of, serve};
 pub use shared::Shared;
 pub use snapshot::{Rejection, Snapshot};
+pub use start::{Proxy, ProxyError};
 pub use telemetry::AccessLog;

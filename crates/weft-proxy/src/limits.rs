@@ -50,3 +50,9 @@ pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub const REPORTS_QUEUED_MAX: usize = 64;
 /// Most headers in one response of an upstream.
 pub const RESPONSE_HEADERS_MAX: usize = 200;
+/// First wait between two looks at the program's health.
+pub const HEALTH_INTERVAL_MIN: Duration = Duration::from_millis(50);
+/// Longest wait between two looks at the program's health.
+pub const HEALTH_INTERVAL_MAX: Duration = Duration::from_secs(5);
+/// How long the program may take to accept the connection of such a look.
+pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);

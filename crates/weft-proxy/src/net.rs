@@ -49,14 +49,24 @@ pub(crate) async fn dial(address: &EndpointAddress, limit: Duration) -> Result<T
 }
 
 /// Mutual TLS towards a peer that must prove to be `expected`.
-pub(crate) async fn connect_tls(stream: TcpStream, svid: &SvidState, expected: &SpiffeId, alpn: Alpn) -> Result<(Io, Peer), DialError> {
+pub(crate) async fn connect_mesh(stream: TcpStream, svid: &SvidState, expected: &SpiffeId, alpn: Alpn) -> Result<(Io, Peer), DialError> {
     let connected = ClientTls::mesh(svid, expected, &[alpn]).connect(stream, clock::now() + TLS_TIMEOUT).await;
-    let secured = connected.map_err(|error| match error {
-        TlsError::Timeout => DialError::Timeout(millis(TLS_TIMEOUT)),
-        TlsError::Refused(_) | TlsError::RefusedByPeer(_) | TlsError::Protocol(_) | TlsError::Io(_) => DialError::Tls(error.to_string()),
-    })?;
+    let secured = connected.map_err(|error| tls_failed(&error))?;
     let peer = secured.peer.ok_or_else(|| DialError::Tls("the peer proved no identity".into()))?;
     Ok((Box::new(secured.stream), peer))
+}
+
+/// Ordinary TLS towards a server with a public name.
+pub(crate) async fn connect_public(stream: TcpStream, tls: &ClientTls) -> Result<Io, DialError> {
+    let connected = tls.connect(stream, clock::now() + TLS_TIMEOUT).await;
+    connected.map(|secured| Box::new(secured.stream) as Io).map_err(|error| tls_failed(&error))
+}
+
+fn tls_failed(error: &TlsError) -> DialError {
+    match error {
+        TlsError::Timeout => DialError::Timeout(millis(TLS_TIMEOUT)),
+        TlsError::Refused(_) | TlsError::RefusedByPeer(_) | TlsError::Protocol(_) | TlsError::Io(_) => DialError::Tls(error.to_string()),
+    }
 }
 
 /// Where a captured connection wanted to go before it was redirected; `None` when it was not.

@@ -21,9 +21,8 @@ use std::{
     time::Duration,
 };
 use tokio::sync::{mpsc, watch};
-use weft_model::ConnectionLimits;
 use weft_std::{Drain, DrainTrigger, DrainWatch, Drained, Tasks};
-use weft_telemetry::MetricsReader;
+use weft_telemetry::{MetricsReader, Registry};
 
 /// A running proxy. Dropping it stops it at once; [`ProxyHandle::drain`] lets it finish.
 pub struct ProxyHandle {
@@ -70,15 +69,17 @@ const COMMANDS_QUEUED_MAX: usize = 64;
 pub fn serve(mut config: ProxyConfig, shared: Arc<Shared>) -> io::Result<ProxyHandle> {
     let (trigger, watch) = Drain::new();
     let stop = watch::Sender::new(false);
+    let registry = Registry::default();
     let settings = Arc::new(Settings {
+        registry: registry.clone(),
         name: config.name.clone(),
         report_interval: config.report_interval.unwrap_or(limits::REPORT_INTERVAL),
         header_timeout: config.header_timeout.unwrap_or(limits::HEADER_TIMEOUT),
     });
     let count = config.workers.max(1);
-    let mut sockets = share_out(&mut config, count);
+    let sockets = share_out(&mut config, count);
     let (mut threads, mut readers, mut commands) = (Vec::new(), Vec::new(), Vec::new());
-    for index in 0..count {
+    for (index, sockets) in sockets.into_iter().enumerate() {
         let telemetry = Telemetry::new(config.access_log.clone());
         readers.push(telemetry.reader());
         let (sender, receiver) = mpsc::channel(COMMANDS_QUEUED_MAX);
@@ -88,7 +89,7 @@ pub fn serve(mut config: ProxyConfig, shared: Arc<Shared>) -> io::Result<ProxyHa
             settings: settings.clone(),
             drain: watch.clone(),
             stop: stop.subscribe(),
-            sockets: std::mem::take(&mut sockets[index]),
+            sockets,
             commands: receiver,
             telemetry,
         };
@@ -99,6 +100,7 @@ pub fn serve(mut config: ProxyConfig, shared: Arc<Shared>) -> io::Result<ProxyHa
     let gateway_status = SharedStatus::default();
     let side = Side {
         shared: shared.clone(),
+        registry,
         readers: readers.clone(),
         workers: commands.clone(),
         gateway: config.gateway.take(),
@@ -206,9 +208,7 @@ fn listen(worker: &Rc<Worker>, listener: TcpListener, task: &Task, stop: impl Fu
 }
 
 fn program_pool(worker: &Worker, program: &Program, port: u16) -> Rc<Pool> {
-    let config = worker.config();
-    let ports = config.snapshot.inbound.as_ref().map(|i| i.ports.as_slice()).unwrap_or_default();
-    let limits = ports.iter().find(|p| p.port == port).map_or_else(ConnectionLimits::default, |p| p.limits.clone());
+    let limits = worker.config().program_limits(port);
     let dial = Dial::Program { program: program.clone(), port };
     Pool::new(dial, limits, Arc::default(), Rc::default(), Box::new(|| false))
 }

@@ -17,7 +17,7 @@ use weft_std::{
     Tasks,
     clock::{self, Instant},
 };
-use weft_telemetry::MetricsReader;
+use weft_telemetry::{MetricsReader, Registry};
 use weft_wire::{
     capture::DnsSockets,
     dns::{self, Answer, Question},
@@ -29,6 +29,7 @@ const DNS_TTL: Duration = Duration::from_secs(5);
 /// What the side thread works with.
 pub(crate) struct Side {
     pub shared: Arc<Shared>,
+    pub registry: Registry,
     pub readers: Vec<MetricsReader>,
     pub workers: Vec<mpsc::Sender<Command>>,
     pub gateway: Option<GatewayPorts>,
@@ -49,12 +50,12 @@ pub(crate) fn start(side: Side) -> io::Result<JoinHandle<()>> {
 
 async fn run(side: Side) {
     let tasks = Tasks::new();
-    let Side { shared, readers, workers, gateway, gateway_status, admin, set_log_level, dns, mut stop } = side;
+    let Side { shared, registry, readers, workers, gateway, gateway_status, admin, set_log_level, dns, mut stop } = side;
     if let Some(ports) = gateway {
         tasks.spawn_local("gateway ports", gateway::follow(shared.clone(), ports, workers.clone(), gateway_status.clone()));
     }
     if let Some(listener) = admin {
-        let admin = Admin { shared: shared.clone(), readers, workers, gateway_status, set_log_level };
+        let admin = Admin { shared: shared.clone(), registry, readers, workers, gateway_status, set_log_level };
         tasks.spawn_local("admin", admin::serve(listener, admin, tasks.spawner()));
     }
     if let Some(sockets) = dns {

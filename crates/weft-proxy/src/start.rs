@@ -1,7 +1,7 @@
 //! A whole proxy: workers and control client, started and ended together.
 
 use crate::{
-    ProxyConfig, ProxyHandle, Program, Role, Shared,
+    Program, ProxyConfig, ProxyHandle, Role, Shared,
     control::{self, ClientConfig, ControlEndpoint, ControlError, ControlHandle, ControlStatus, Needs},
     limits,
 };

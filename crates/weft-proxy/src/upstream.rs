@@ -1,7 +1,7 @@
 //! One cluster on one worker: its balancer, its pools, its counts.
 
 use crate::{
-    http::{Dial, Pool, Reject},
+    http::{Dial, DialTls, Pool, Reject},
     snapshot::ClusterEntry,
 };
 use foldhash::HashMap;
@@ -98,14 +98,17 @@ impl Upstream {
 
     fn open(self: &Rc<Self>, id: EndpointId, endpoint: &Endpoint) -> Rc<Chosen> {
         let entry = self.entry.borrow();
-        let mesh = match entry.cluster.tls {
-            UpstreamTls::Auto | UpstreamTls::IstioMutual => endpoint.tls == EndpointTls::Mesh,
-            UpstreamTls::Disable | UpstreamTls::Simple => false,
+        let tls = match (entry.cluster.tls, &endpoint.identity) {
+            (UpstreamTls::Auto | UpstreamTls::IstioMutual, Some(identity)) if endpoint.tls == EndpointTls::Mesh => {
+                DialTls::Mesh(identity.clone())
+            }
+            (UpstreamTls::Simple, _) if entry.cluster.sni.is_empty() => DialTls::Public(entry.cluster.name.host.clone()),
+            (UpstreamTls::Simple, _) => DialTls::Public(entry.cluster.sni.clone()),
+            (UpstreamTls::Auto | UpstreamTls::IstioMutual | UpstreamTls::Disable, _) => DialTls::None,
         };
-        let expected = endpoint.identity.clone().filter(|_| mesh);
         let siblings: Weak<Self> = Rc::downgrade(self);
         let make_room = move || siblings.upgrade().is_some_and(|upstream| upstream.close_one_idle());
-        let dial = Dial::Endpoint { address: endpoint.address.clone(), expected };
+        let dial = Dial::Endpoint { address: endpoint.address.clone(), tls };
         let pool = Pool::new(dial, entry.cluster.limits.clone(), entry.counters.clone(), self.freed.clone(), Box::new(make_room));
         Rc::new(Chosen { id, endpoint: endpoint.clone(), pool })
     }
@@ -169,7 +172,9 @@ impl Upstream {
 /// Endpoints that the cluster's TLS setting allows.
 fn usable(entry: &ClusterEntry) -> Vec<Endpoint> {
     let mesh_only = entry.cluster.tls == UpstreamTls::IstioMutual;
-    entry.endpoints.iter().filter(|e| !mesh_only || e.tls == EndpointTls::Mesh).cloned().collect()
+    // A mesh endpoint without an identity was refused by the snapshot already; it must never be spoken to in plain text.
+    let provable = |e: &&Endpoint| e.tls != EndpointTls::Mesh || e.identity.is_some();
+    entry.endpoints.iter().filter(provable).filter(|e| !mesh_only || e.tls == EndpointTls::Mesh).cloned().collect()
 }
 
 /// A request counted at an endpoint.

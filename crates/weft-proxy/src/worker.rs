@@ -8,12 +8,15 @@ use std::{
     rc::Rc,
     sync::Arc,
 };
-use weft_model::ClusterName;
+use weft_model::{ClusterName, ConnectionLimits};
 use weft_std::{
     DrainWatch, Spawner,
     clock::{self, Instant},
 };
-use weft_telemetry::{Party, RequestRecord};
+use weft_telemetry::{Party, Registry, RequestRecord};
+
+/// Longest time that a connection to the program stays idle, in milliseconds.
+const PROGRAM_IDLE_MS: u64 = 3_000;
 
 /// One worker, seen from everything that runs on it.
 pub(crate) struct Worker {
@@ -27,8 +30,6 @@ pub(crate) struct Worker {
     pub unknown: RefCell<HashMap<String, Instant>>,
     /// Connections being served.
     pub connections: Cell<usize>,
-    /// Connections closed at once because of the limit.
-    pub refused_connections: Cell<u64>,
     config: RefCell<Rc<Config>>,
     telemetry: RefCell<Telemetry>,
     random: RefCell<SmallRng>,
@@ -38,6 +39,8 @@ pub(crate) struct Worker {
 /// What all workers of a proxy are told at their start.
 #[derive(Debug)]
 pub(crate) struct Settings {
+    /// Counters of limits that were hit.
+    pub registry: Registry,
     /// Name of the proxy until it knows its workload.
     pub name: String,
     /// How often telemetry is handed over.
@@ -69,7 +72,6 @@ impl Worker {
             programs: RefCell::default(),
             unknown: RefCell::default(),
             connections: Cell::new(0),
-            refused_connections: Cell::new(0),
             config: RefCell::new(Rc::new(empty)),
             telemetry: RefCell::new(telemetry),
             random: RefCell::new(SmallRng::from_os_rng()),
@@ -104,6 +106,12 @@ impl Worker {
         self.config.borrow().proxy_id.clone()
     }
 
+    /// Counts a connection (or a tunnel) until the guard is dropped; a drain waits for it.
+    pub(crate) fn count_connection(self: &Rc<Self>) -> Counted {
+        self.connections.set(self.connections.get() + 1);
+        Counted(self.clone())
+    }
+
     /// Counts, logs and reports a finished record.
     pub(crate) fn observe(&self, record: RequestRecord) {
         self.telemetry.borrow_mut().observe(record);
@@ -116,7 +124,7 @@ impl Worker {
         clusters.sort_by_key(|(name, _)| *name);
         let clusters: Vec<serde_json::Value> = clusters.into_iter().map(|(_, upstream)| upstream.state(now)).collect();
         serde_json::json!({
-            "connections": self.connections.get(), "refusedConnections": self.refused_connections.get(), "clusters": clusters
+            "connections": self.connections.get(), "clusters": clusters
         })
     }
 
@@ -129,13 +137,33 @@ impl Worker {
         for upstream in config.upstreams.values() {
             upstream.sweep(now);
         }
-        let programs: Vec<Rc<Pool>> = self.programs.borrow().values().cloned().collect();
-        programs.iter().for_each(|pool| pool.sweep(now));
+        let programs: Vec<(u16, Rc<Pool>)> = self.programs.borrow().iter().map(|(port, pool)| (*port, pool.clone())).collect();
+        for (port, pool) in programs {
+            pool.set_limits(&config.program_limits(port));
+            pool.sweep(now);
+        }
         self.unknown.borrow_mut().retain(|_, until| *until > now);
     }
 }
 
+/// A connection in the worker's count.
+pub(crate) struct Counted(Rc<Worker>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.connections.set(self.0.connections.get() - 1);
+    }
+}
+
 impl Config {
+    /// Limits towards the program. Idle connections are closed early: many servers close theirs after five seconds, and a request
+    /// that meets such a close cannot be sent again.
+    pub(crate) fn program_limits(&self, port: u16) -> ConnectionLimits {
+        let ports = self.snapshot.inbound.as_ref().map(|i| i.ports.as_slice()).unwrap_or_default();
+        let declared = ports.iter().find(|p| p.port == port).map(|p| p.limits.clone()).unwrap_or_default();
+        ConnectionLimits { idle_timeout_ms: declared.idle_timeout_ms.or(Some(PROGRAM_IDLE_MS)), ..declared }
+    }
+
     fn new(snapshot: Arc<Snapshot>, known: &HashMap<ClusterName, Rc<Upstream>>, epoch: Instant, name: &str) -> Self {
         let mut upstreams = HashMap::default();
         for entry in snapshot.clusters() {

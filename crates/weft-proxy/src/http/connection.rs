@@ -16,7 +16,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use weft_model::Service;
 use weft_pki::Peer;
-use weft_telemetry::{Party, TlsRecord};
+use weft_std::clock;
+use weft_telemetry::{Party, Reporter, RequestRecord, ResponseFlag, TlsRecord, details};
 
 /// One downstream connection.
 pub(crate) struct Connection {
@@ -170,7 +171,7 @@ pub(crate) async fn serve_http(conn: Rc<Connection>, io: Io, first: FirstBytes) 
             async move { Ok::<_, std::convert::Infallible>(serve::serve(conn, request).await) }
         })
     };
-    // How a connection ends is told by the records of its requests; hyper has answered what could not be read.
+    let unreadable = conn.clone();
     if first == FirstBytes::H2 {
         let connection = http2::Builder::new(LocalExecutor(conn.worker.tasks.clone()))
             .timer(TokioTimer::new())
@@ -184,10 +185,10 @@ pub(crate) async fn serve_http(conn: Rc<Connection>, io: Io, first: FirstBytes) 
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             biased;
-            _ = connection.as_mut() => return,
+            ended = connection.as_mut() => return ended_with(&unreadable, ended.err()),
             () = drain.signaled() => connection.as_mut().graceful_shutdown(),
         }
-        connection.await.ok();
+        ended_with(&unreadable, connection.await.err());
     } else {
         let header_timeout = if conn.peer.is_some() { MESH_IDLE } else { conn.worker.settings.header_timeout };
         let connection = http1::Builder::new()
@@ -200,9 +201,42 @@ pub(crate) async fn serve_http(conn: Rc<Connection>, io: Io, first: FirstBytes) 
         let mut connection = std::pin::pin!(connection);
         tokio::select! {
             biased;
-            _ = connection.as_mut() => return,
+            ended = connection.as_mut() => return ended_with(&unreadable, ended.err()),
             () = drain.signaled() => connection.as_mut().graceful_shutdown(),
         }
-        connection.await.ok();
+        ended_with(&unreadable, connection.await.err());
     }
+}
+
+/// What hyper answered by itself, because it could not be read, gets a record too. Other ends are told by the requests' records.
+fn ended_with(conn: &Connection, error: Option<hyper::Error>) {
+    let Some(error) = error else { return };
+    let registry = &conn.worker.settings.registry;
+    let (status, details) = match () {
+        () if error.is_parse_too_large() => {
+            registry.limit("HEADER_BYTES_MAX").inc();
+            (431, details::HEADERS_TOO_LARGE)
+        }
+        () if error.is_parse() => (400, details::DOWNSTREAM_PROTOCOL),
+        () if error.is_timeout() => {
+            registry.limit("HEADER_TIMEOUT").inc();
+            (408, details::REQUEST_TIMEOUT)
+        }
+        () => return,
+    };
+    conn.worker.observe(RequestRecord {
+        id: format!("{:016x}{:016x}", conn.worker.random(), conn.worker.random()),
+        proxy: conn.worker.proxy_id(),
+        reporter: if matches!(conn.scope, Scope::Inbound { .. }) { Reporter::Destination } else { Reporter::Source },
+        start_unix_ms: clock::unix_ms(),
+        protocol: "HTTP/1.1".into(),
+        status,
+        flags: vec![ResponseFlag::DownstreamProtocol],
+        details: details.into(),
+        source: conn.source_party(&HeaderMap::new()),
+        destination: conn.destination_party(),
+        downstream: conn.peer_address.to_string(),
+        tls: conn.tls.clone(),
+        ..RequestRecord::default()
+    });
 }

@@ -87,6 +87,11 @@ impl Exchange {
         };
     }
 
+    /// Nothing is recorded of it: others tell the whole.
+    pub(crate) fn forget(&mut self) {
+        self.done = true;
+    }
+
     /// The end: the answer was sent whole, or why not.
     pub(crate) fn close(&mut self, sent: u64, ended: Ended) {
         if std::mem::replace(&mut self.done, true) {

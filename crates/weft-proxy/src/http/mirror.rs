@@ -13,7 +13,7 @@ use std::{rc::Rc, time::Duration};
 const COPY_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Sends a copy without the body (bodies are streamed once). The authority gets `-shadow`, as Envoy does.
-pub(crate) fn send(worker: &Rc<Worker>, upstream: &Rc<Upstream>, mut head: Head) {
+pub(crate) fn send(worker: &Rc<Worker>, upstream: &Rc<Upstream>, mut head: Box<Head>) {
     let (worker, upstream) = (worker.clone(), upstream.clone());
     let shadow = head.authority.to_str().ok().map(|authority| match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => format!("{host}-shadow:{port}"),

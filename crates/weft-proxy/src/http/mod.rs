@@ -21,7 +21,7 @@ pub(crate) use connection::{Connection, Scope, serve_http};
 pub(crate) use exchange::Exchange;
 pub(crate) use headers::peer_value;
 pub(crate) use normalize::Target;
-pub(crate) use pool::{Dial, Pool};
+pub(crate) use pool::{Dial, DialTls, Pool};
 pub(crate) use reject::Reject;
 pub(crate) use serve::request_head;
 pub(crate) use upstream::tls_record;

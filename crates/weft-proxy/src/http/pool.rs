@@ -28,14 +28,26 @@ use weft_balance::{Counters, Overflow, Slot};
 use weft_model::{ConnectionLimits, EndpointAddress, SpiffeId};
 use weft_pki::{Alpn, Peer};
 use weft_std::clock::{self, Instant};
+use weft_wire::tls::ClientTls;
 
 /// Where the connections of a pool lead.
 #[derive(Clone)]
 pub(crate) enum Dial {
-    /// An endpoint: plain, or mutual TLS with the identity that it must prove.
-    Endpoint { address: EndpointAddress, expected: Option<SpiffeId> },
+    /// An endpoint.
+    Endpoint { address: EndpointAddress, tls: DialTls },
     /// The program behind this proxy.
     Program { program: Program, port: u16 },
+}
+
+/// How an endpoint is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum DialTls {
+    /// In the clear.
+    None,
+    /// Mutual TLS of the mesh, with the identity that it must prove.
+    Mesh(SpiffeId),
+    /// TLS to a server with this public name, verified by the system's roots.
+    Public(String),
 }
 
 /// Which HTTP a connection speaks.
@@ -56,6 +68,8 @@ pub(crate) struct Pool {
     connected: Notify,
     freed: Rc<Notify>,
     make_room: Box<dyn Fn() -> bool>,
+    /// Made once per protocol: reading the system's roots is slow.
+    public_tls: RefCell<Vec<(Alpn, ClientTls)>>,
 }
 
 /// What holds for a connection from its begin to its end.
@@ -119,6 +133,7 @@ impl Pool {
             connected: Notify::new(),
             freed,
             make_room,
+            public_tls: RefCell::default(),
         })
     }
 
@@ -130,7 +145,11 @@ impl Pool {
     pub(crate) async fn lease(self: &Rc<Self>, worker: &Rc<Worker>, version: HttpVersion) -> Result<Lease, NoConnection> {
         match version {
             HttpVersion::One => self.lease_one(worker).await,
-            HttpVersion::Two => self.lease_two(worker).await,
+            HttpVersion::Two => match self.shared_one().await {
+                Some(lease) => Ok(lease),
+                // Boxed: rare, and a handshake's state is large.
+                None => Box::pin(self.open_two(worker)).await,
+            },
         }
     }
 
@@ -147,7 +166,8 @@ impl Pool {
                 Err(overflow) => Err(overflow),
             };
             match overflow {
-                Ok(slot) => return self.open_one(worker, slot).await,
+                // Boxed: rare, and a handshake's state is large.
+                Ok(slot) => return Box::pin(self.open_one(worker, slot)).await,
                 Err(overflow) if clock::now() >= end => return Err(NoConnection::Overflow(overflow)),
                 Err(_) => {}
             }
@@ -184,20 +204,24 @@ impl Pool {
         Ok(self.lent(Lent::One(sender), facts, false))
     }
 
-    async fn lease_two(self: &Rc<Self>, worker: &Rc<Worker>) -> Result<Lease, NoConnection> {
+    /// An open HTTP/2 connection with room for one more stream.
+    async fn shared_one(self: &Rc<Self>) -> Option<Lease> {
         loop {
             self.shared.borrow_mut().retain(|s| !s.sender.is_closed());
             let free = self.shared.borrow().iter().find(|s| s.streams.get() < limits::H2_UPSTREAM_STREAMS_MAX).cloned();
             if let Some(shared) = free {
                 let facts = shared.facts.clone();
-                return Ok(self.lent(Lent::Two(shared), facts, true));
+                return Some(self.lent(Lent::Two(shared), facts, true));
             }
             if !self.connecting.get() {
-                break;
+                return None;
             }
             // One connection is being made; it will do for all who wait.
             self.connected.notified().await;
         }
+    }
+
+    async fn open_two(self: &Rc<Self>, worker: &Rc<Worker>) -> Result<Lease, NoConnection> {
         let _connecting = Connecting::begin(self);
         let slot = self.counters.connection(&self.limits.borrow()).map_err(NoConnection::Overflow)?;
         let (io, peer) = self.connect(worker, Alpn::WeftH2).await.map_err(NoConnection::Dial)?;
@@ -238,17 +262,32 @@ impl Pool {
                 let stream = program.connect(*port, self.connect_timeout()).await?;
                 Ok((Box::new(stream), None))
             }
-            Dial::Endpoint { address, expected } => {
+            Dial::Endpoint { address, tls } => {
                 let stream = net::dial(address, self.connect_timeout()).await?;
-                match expected {
-                    None => Ok((Box::new(stream), None)),
-                    Some(expected) => {
-                        let (io, peer) = net::connect_tls(stream, &worker.shared.svid, expected, alpn).await?;
+                match tls {
+                    DialTls::None => Ok((Box::new(stream), None)),
+                    DialTls::Mesh(expected) => {
+                        let (io, peer) = net::connect_mesh(stream, &worker.shared.svid, expected, alpn).await?;
                         Ok((io, Some(peer)))
                     }
+                    DialTls::Public(name) => Ok((net::connect_public(stream, &self.public_tls(name, alpn)?).await?, None)),
                 }
             }
         }
+    }
+
+    fn public_tls(&self, name: &str, alpn: Alpn) -> Result<ClientTls, DialError> {
+        if let Some((_, tls)) = self.public_tls.borrow().iter().find(|(known, _)| *known == alpn) {
+            return Ok(tls.clone());
+        }
+        let offered: &[Alpn] = match alpn {
+            Alpn::WeftH2 | Alpn::H2 => &[Alpn::H2],
+            Alpn::WeftHttp1 | Alpn::Http11 => &[Alpn::Http11],
+            Alpn::WeftTcp => &[],
+        };
+        let tls = ClientTls::public(name, None, offered).map_err(|e| DialError::Tls(e.to_string()))?;
+        self.public_tls.borrow_mut().push((alpn, tls.clone()));
+        Ok(tls)
     }
 
     /// A counted place for a connection that is not pooled (TCP).

@@ -6,7 +6,7 @@ use super::{
     headers,
     normalize::{Target, normalize},
     pool::HttpVersion,
-    upstream::{self, Head},
+    upstream::{self, Head, Sending},
 };
 use crate::{
     destination,
@@ -55,6 +55,10 @@ async fn request_pipeline(
     exchange.target(&target);
     let upgrade = headers::upgrade(&parts.headers).filter(|_| parts.version != Version::HTTP_2);
     conn.sanitize(&mut parts.headers);
+    if parts.method == Method::CONNECT {
+        // Boxed: rare.
+        return Box::pin(connect(conn, config, parts, &target, exchange)).await;
+    }
     match &conn.scope {
         Scope::Inbound { .. } => inbound(conn, &config, parts, target, upgrade, body, exchange).await,
         Scope::Outbound { .. } | Scope::Gateway { .. } => outbound(conn, config, parts, target, upgrade, body, exchange).await,
@@ -148,8 +152,8 @@ async fn outbound(
     mirror(conn, &config, &route, &head);
     let deadline = crate::upstream::millis(route.timeout_ms.filter(|ms| *ms > 0)).map(|limit| started + limit);
     exchange.record.details = details::VIA_UPSTREAM.into();
-    let permit = Permit::judged_at_destination();
-    let mut response = upstream::send(permit, &conn.worker, upstream, &route, head, body, exchange, deadline, version).await?;
+    let sending = Sending { worker: &conn.worker, upstream, route: &route, version, deadline };
+    let mut response = sending.send(Permit::judged_at_destination(), head, body, exchange).await?;
     if let Some(callee) = exchange.record.tls.as_ref().and_then(|tls| headers::peer_party(response.headers(), tls.peer.clone())) {
         exchange.record.destination = callee;
     }
@@ -157,6 +161,34 @@ async fn outbound(
     route.response_headers.apply(response.headers_mut());
     chosen.response_headers.apply(response.headers_mut());
     Ok(answer(response, deadline, on_upgrade, exchange))
+}
+
+/// A program asks the HTTP proxy for a tunnel: what comes through it is then looked at as if it had been captured.
+async fn connect(
+    conn: &Rc<Connection>,
+    config: Rc<Config>,
+    mut parts: Parts,
+    target: &Target,
+    exchange: &mut Exchange,
+) -> Result<Reply, Reject> {
+    let (Scope::Outbound { proxy: true, .. }, Some(port)) = (&conn.scope, target.port) else {
+        return Err(Reject::BadRequest("CONNECT is not served here"));
+    };
+    let (service, _) = destination::find_service(&conn.worker, config, &target.host).await;
+    let service = service.filter(|s| s.port(port).is_some()).ok_or_else(|| Reject::UnknownHost(target.authority.clone()))?;
+    let upgrade = downstream_upgrade(&mut parts).ok_or(Reject::BadRequest("CONNECT needs HTTP/1.1"))?;
+    // What is in the tunnel has records of its own.
+    exchange.forget();
+    let (worker, from) = (conn.worker.clone(), conn.peer_address);
+    let wanted = std::net::SocketAddr::new(service.addresses.first().copied().unwrap_or(conn.local_address.ip()), port);
+    conn.worker.tasks.spawn_local("tunnel", async move {
+        let counted = worker.count_connection();
+        if let Ok(upgraded) = upgrade.await {
+            crate::accept::outbound(worker, Box::new(hyper_util::rt::TokioIo::new(upgraded)), from, wanted, Some(service)).await;
+        }
+        drop(counted);
+    });
+    Ok(Reply::Local(Response::new(Bytes::new())))
 }
 
 /// What matching and authorization see. `host` is the name that routes are looked up by.
@@ -191,17 +223,15 @@ fn downstream_upgrade(parts: &mut Parts) -> Option<hyper::upgrade::OnUpgrade> {
     parts.extensions.remove::<hyper::upgrade::OnUpgrade>()
 }
 
-fn make_head(conn: &Connection, parts: Parts, target: Target, upgrade: Option<HeaderValue>) -> Result<Head, Reject> {
-    if parts.method == Method::CONNECT {
-        return Err(Reject::BadRequest("CONNECT is not served here"));
-    }
+fn make_head(conn: &Connection, parts: Parts, target: Target, upgrade: Option<HeaderValue>) -> Result<Box<Head>, Reject> {
     let authority = HeaderValue::try_from(target.authority).map_err(|_| Reject::BadRequest("the authority is not legal"))?;
     let mut headers = parts.headers;
     headers::strip_hop_by_hop(&mut headers);
     // hyper has answered it when the body was first asked for.
     headers.remove(header::EXPECT);
     let scheme = if conn.scheme() == "https" { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP };
-    Ok(Head { method: parts.method, path: target.path, authority, scheme, headers, upgrade })
+    // Boxed: it goes through several futures, each of which would hold it.
+    Ok(Box::new(Head { method: parts.method, path: target.path, authority, scheme, headers, upgrade }))
 }
 
 /// Planned faults: first the delay, then the abort, each for its share.
@@ -260,7 +290,7 @@ fn rewrite(route: &HttpRoute, chosen: &weft_model::Target, head: &mut Head) -> R
 fn mirror(conn: &Rc<Connection>, config: &Config, route: &HttpRoute, head: &Head) {
     for mirror in route.mirrors.iter().filter(|m| m.share.includes(conn.worker.roll())) {
         if let Some(upstream) = config.upstreams.get(&mirror.cluster) {
-            super::mirror::send(&conn.worker, upstream, head.clone());
+            super::mirror::send(&conn.worker, upstream, Box::new(head.clone()));
         }
     }
 }
@@ -350,4 +380,40 @@ fn refuse(reject: &Reject, exchange: &mut Exchange) -> Response<Bytes> {
     *response.status_mut() = reject.status();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The future that a connection holds per request; the pipeline's own state is behind one allocation.
+    const FUTURE_BYTES_MAX: usize = 1024;
+
+    fn size<A, B, F: Future>(_: impl Fn(A, B) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn futures_stay_small() {
+        assert!(size(serve) <= FUTURE_BYTES_MAX, "{} bytes", size(serve));
+        let pipeline = size_of_pipeline(request_pipeline);
+        assert!(pipeline <= 4096, "{pipeline} bytes");
+    }
+
+    fn size_of_pipeline<'a, F: Future>(_: impl Fn(&'a Rc<Connection>, Rc<Config>, Parts, Incoming, &'a mut Box<Exchange>) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn the_next_hop_speaks_what_the_port_declares() {
+        let check = |protocol, came, grpc, gateway, want| assert_eq!(inner_version(protocol, came, grpc, false, gateway), want);
+        check(Protocol::Auto, Version::HTTP_11, false, false, HttpVersion::One);
+        check(Protocol::Auto, Version::HTTP_2, false, false, HttpVersion::Two);
+        check(Protocol::Auto, Version::HTTP_2, false, true, HttpVersion::One);
+        check(Protocol::Auto, Version::HTTP_2, true, true, HttpVersion::Two);
+        check(Protocol::Http, Version::HTTP_2, false, false, HttpVersion::One);
+        check(Protocol::Http, Version::HTTP_2, true, false, HttpVersion::Two);
+        check(Protocol::Grpc, Version::HTTP_11, false, false, HttpVersion::Two);
+        assert_eq!(inner_version(Protocol::Grpc, Version::HTTP_11, false, true, false), HttpVersion::One);
+    }
 }

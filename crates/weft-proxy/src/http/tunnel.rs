@@ -8,12 +8,12 @@ use std::rc::Rc;
 /// Joins the two sides once both have left HTTP. The exchange lasts as long as the tunnel.
 pub(crate) fn start(worker: &Rc<Worker>, mut exchange: Box<Exchange>) {
     let Some((downstream, upstream)) = exchange.tunnel.take() else { return };
-    let drain = worker.drain.clone();
+    let counted = worker.count_connection();
     worker.tasks.spawn_local("tunnel", async move {
         let (Ok(downstream), Ok(upstream)) = (downstream.await, upstream.await) else { return };
         let (mut downstream, mut upstream) = (TokioIo::new(downstream), TokioIo::new(upstream));
         let copied = tokio::io::copy_bidirectional(&mut downstream, &mut upstream).await;
-        drop(drain);
+        drop(counted);
         if let Ok((received, sent)) = copied {
             exchange.received.set(received);
             exchange.close(sent, Ended::Complete);

@@ -13,13 +13,13 @@ use super::{
 use crate::{
     net::DialError,
     policy::Permit,
-    upstream::{Chosen, Upstream, millis},
+    upstream::{Admitted, Chosen, Upstream, millis},
     worker::Worker,
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header, uri::PathAndQuery};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use std::{cell::Cell, rc::Rc, time::Duration};
+use std::{cell::Cell, pin::pin, rc::Rc, time::Duration};
 use weft_balance::{EndpointId, Outcome};
 use weft_model::{AttemptFailure, HttpRoute, Retry};
 use weft_std::clock::{self, Instant};
@@ -120,6 +120,9 @@ impl Bodies {
     }
 }
 
+/// What became of an attempt.
+type Outgoing = Result<(Response<Incoming>, Lease), Failed>;
+
 /// How an attempt failed, with the request when it is provably unsent.
 struct Failed {
     why: Why,
@@ -186,7 +189,7 @@ async fn attempt(
     version: HttpVersion,
     mut request: Request<RequestBody>,
     sent: &Rc<Cell<bool>>,
-) -> Result<(Response<Incoming>, Lease), Failed> {
+) -> Outgoing {
     loop {
         let mut lease = match pool.lease(worker, version).await {
             Ok(lease) => lease,
@@ -224,7 +227,7 @@ pub(crate) async fn send_to_program(
     worker: &Rc<Worker>,
     pool: &Rc<Pool>,
     version: HttpVersion,
-    head: Head,
+    head: Box<Head>,
     body: Incoming,
     exchange: &mut Exchange,
 ) -> Result<Response<Incoming>, Reject> {
@@ -245,41 +248,38 @@ pub(crate) async fn send_to_program(
     }
 }
 
-/// To a cluster, as the route says. The answer's head is here when it returns; the route's time-out then bounds its body.
-pub(crate) async fn send(
-    permit: Permit,
-    worker: &Rc<Worker>,
-    upstream: &Rc<Upstream>,
-    route: &HttpRoute,
-    head: Head,
-    body: Incoming,
-    exchange: &mut Exchange,
-    deadline: Option<Instant>,
-    version: HttpVersion,
-) -> Result<Response<Incoming>, Reject> {
-    let sending = Sending { worker, upstream, route, version };
-    match deadline {
-        None => sending.run(permit, head, body, exchange).await,
-        Some(deadline) => match tokio::time::timeout_at(deadline, sending.run(permit, head, body, exchange)).await {
-            Ok(outcome) => outcome,
-            Err(_) => {
-                let limit_ms = route.timeout_ms.unwrap_or_default();
-                let timer = Timer { name: "route timeout".into(), limit_ms, origin: route.origin.clone() };
-                Err(Reject::Timeout { timer: Box::new(timer), per_try: false })
-            }
-        },
-    }
-}
-
-struct Sending<'a> {
-    worker: &'a Rc<Worker>,
-    upstream: &'a Rc<Upstream>,
-    route: &'a HttpRoute,
-    version: HttpVersion,
+/// Sending to a cluster, as the route says.
+pub(crate) struct Sending<'a> {
+    pub worker: &'a Rc<Worker>,
+    pub upstream: &'a Rc<Upstream>,
+    pub route: &'a HttpRoute,
+    pub version: HttpVersion,
+    /// End of the whole exchange.
+    pub deadline: Option<Instant>,
 }
 
 impl Sending<'_> {
-    async fn run(&self, _permit: Permit, head: Head, body: Incoming, exchange: &mut Exchange) -> Result<Response<Incoming>, Reject> {
+    /// The answer's head is here when it returns; the route's time-out then bounds its body.
+    pub(crate) async fn send(
+        &self,
+        permit: Permit,
+        head: Box<Head>,
+        body: Incoming,
+        exchange: &mut Exchange,
+    ) -> Result<Response<Incoming>, Reject> {
+        let mut run = pin!(self.run(permit, head, body, exchange));
+        let Some(deadline) = self.deadline else { return run.await };
+        match tokio::time::timeout_at(deadline, run.as_mut()).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                let limit_ms = self.route.timeout_ms.unwrap_or_default();
+                let timer = Timer { name: "route timeout".into(), limit_ms, origin: self.route.origin.clone() };
+                Err(Reject::Timeout { timer: Box::new(timer), per_try: false })
+            }
+        }
+    }
+
+    async fn run(&self, _permit: Permit, head: Box<Head>, body: Incoming, exchange: &mut Exchange) -> Result<Response<Incoming>, Reject> {
         exchange.lasting.admitted = Some(self.upstream.admit()?);
         let retry = self.route.retry.as_ref().filter(|r| r.attempts > 0 && head.upgrade.is_none());
         let resend = retry.is_some_and(|r| resends_after_sending(r, self.version));
@@ -289,52 +289,23 @@ impl Sending<'_> {
         let spare = resend.then(|| head.clone());
         let mut request = head.request(self.version, bodies.next(exchange, &sent))?;
         let mut tried: Vec<EndpointId> = Vec::new();
-        let mut failures = 0;
         loop {
-            let rolls = (self.worker.roll(), self.worker.roll());
-            let chosen = self.upstream.pick(clock::now(), rolls, &tried)?;
+            let chosen = self.upstream.pick(clock::now(), (self.worker.roll(), self.worker.roll()), &tried)?;
             exchange.callee(&chosen.endpoint, &self.upstream.entry().cluster.name.host);
             exchange.lasting.in_flight = Some(self.upstream.in_flight(&chosen));
             let started = clock::now();
             let outcome = self.one(&chosen, request, &sent, retry).await;
-            let (failure, unsent, outcome) = match outcome {
-                Ok((response, lease)) => {
-                    let status = response.status().as_u16();
-                    self.upstream.observed(chosen.id, Outcome::Status(status), clock::now());
-                    note_attempt(exchange, &chosen.endpoint.address.to_string(), &chosen.endpoint.workload, status.to_string(), started);
-                    exchange.record.tls = lease.peer().map(tls_record);
-                    let failure = AttemptFailure::Response { status, grpc_status: super::headers::grpc_status(response.headers()) };
-                    (failure, None, Ok((response, lease)))
-                }
-                Err(Failed { why, request }) => {
-                    if !matches!(why, Why::NoConnection(NoConnection::Overflow(_))) {
-                        self.upstream.observed(chosen.id, Outcome::Failed, clock::now());
-                    }
-                    note_attempt(exchange, &chosen.endpoint.address.to_string(), &chosen.endpoint.workload, why.words(), started);
-                    (why.failure(), request, Err(why))
-                }
-            };
-            failures += 1;
-            let again = retry.filter(|r| {
-                let overflow = matches!(outcome, Err(Why::NoConnection(NoConnection::Overflow(_))));
-                let at_hand = unsent.is_some() || (spare.is_some() && bodies.is_whole());
-                failures <= r.attempts && !overflow && at_hand && r.on.covers(failure) && is_safe(r, failure, &method)
-            });
-            let granted = again.filter(|_| exchange.lasting.admitted.as_mut().is_some_and(crate::upstream::Admitted::try_retry));
-            let Some(retry) = granted else {
-                if failures > 1 && outcome.is_err() {
-                    exchange.record.flags.push(ResponseFlag::RetryLimitExceeded);
-                }
-                return match outcome {
-                    Ok((response, lease)) => {
-                        exchange.lasting.lease = Some(lease);
-                        Ok(response)
-                    }
-                    Err(why) => Err(why.reject(Some(self.upstream), Some(self.route))),
-                };
-            };
-            drop(outcome);
+            let (failure, outcome) = self.note(&chosen, outcome, started, exchange);
             tried.push(chosen.id);
+            let failures = u32::try_from(tried.len()).unwrap_or(u32::MAX);
+            let again = retry.filter(|r| {
+                let at_hand = matches!(&outcome, Err(failed) if failed.request.is_some()) || (spare.is_some() && bodies.is_whole());
+                let overflow = matches!(&outcome, Err(Failed { why: Why::NoConnection(NoConnection::Overflow(_)), .. }));
+                failures <= r.attempts && at_hand && !overflow && r.on.covers(failure) && is_safe(r, failure, &method)
+            });
+            let granted = again.filter(|_| exchange.lasting.admitted.as_mut().is_some_and(Admitted::try_retry));
+            let Some(retry) = granted else { return self.last(outcome, failures, exchange) };
+            let unsent = outcome.err().and_then(|failed| failed.request);
             request = match (unsent, &spare) {
                 (Some(request), _) => request,
                 (None, Some(spare)) => spare.clone().request(self.version, bodies.next(exchange, &sent))?,
@@ -344,17 +315,48 @@ impl Sending<'_> {
         }
     }
 
-    async fn one(
-        &self,
-        chosen: &Chosen,
-        request: Request<RequestBody>,
-        sent: &Rc<Cell<bool>>,
-        retry: Option<&Retry>,
-    ) -> Result<(Response<Incoming>, Lease), Failed> {
-        let attempt = attempt(self.worker, &chosen.pool, self.version, request, sent);
+    /// Notes how an attempt went, in the record and at the balancer.
+    fn note(&self, chosen: &Chosen, outcome: Outgoing, started: Instant, exchange: &mut Exchange) -> (AttemptFailure, Outgoing) {
+        let (failure, words) = match &outcome {
+            Ok((response, lease)) => {
+                let status = response.status().as_u16();
+                self.upstream.observed(chosen.id, Outcome::Status(status), clock::now());
+                exchange.record.tls = lease.peer().map(tls_record);
+                let grpc_status = super::headers::grpc_status(response.headers());
+                (AttemptFailure::Response { status, grpc_status }, status.to_string())
+            }
+            Err(Failed { why, .. }) => {
+                if !matches!(why, Why::NoConnection(NoConnection::Overflow(_))) {
+                    self.upstream.observed(chosen.id, Outcome::Failed, clock::now());
+                }
+                (why.failure(), why.words())
+            }
+        };
+        note_attempt(exchange, &chosen.endpoint.address.to_string(), &chosen.endpoint.workload, words, started);
+        (failure, outcome)
+    }
+
+    /// No further attempt: the outcome is the answer.
+    fn last(&self, outcome: Outgoing, failures: u32, exchange: &mut Exchange) -> Result<Response<Incoming>, Reject> {
+        match outcome {
+            Ok((response, lease)) => {
+                exchange.lasting.lease = Some(lease);
+                Ok(response)
+            }
+            Err(failed) => {
+                if failures > 1 {
+                    exchange.record.flags.push(ResponseFlag::RetryLimitExceeded);
+                }
+                Err(failed.why.reject(Some(self.upstream), Some(self.route)))
+            }
+        }
+    }
+
+    async fn one(&self, chosen: &Chosen, request: Request<RequestBody>, sent: &Rc<Cell<bool>>, retry: Option<&Retry>) -> Outgoing {
+        let mut attempt = pin!(attempt(self.worker, &chosen.pool, self.version, request, sent));
         match millis(retry.and_then(|r| r.per_try_timeout_ms)) {
             None => attempt.await,
-            Some(limit) => match tokio::time::timeout(limit, attempt).await {
+            Some(limit) => match tokio::time::timeout(limit, attempt.as_mut()).await {
                 Ok(outcome) => outcome,
                 Err(_) => Err(Failed { why: Why::PerTry(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)), request: None }),
             },
@@ -407,7 +409,7 @@ pub(crate) fn tls_record(peer: &weft_pki::Peer) -> TlsRecord {
 }
 
 /// Sends a copy and reads its answer to the end, so that the connection can be used again.
-pub(crate) async fn send_copy(worker: &Rc<Worker>, upstream: &Rc<Upstream>, head: Head, version: HttpVersion, body: RequestBody) {
+pub(crate) async fn send_copy(worker: &Rc<Worker>, upstream: &Rc<Upstream>, head: Box<Head>, version: HttpVersion, body: RequestBody) {
     let Ok(_admitted) = upstream.admit() else { return };
     let Ok(chosen) = upstream.pick(clock::now(), (worker.roll(), worker.roll()), &[]) else { return };
     let _in_flight = upstream.in_flight(&chosen);

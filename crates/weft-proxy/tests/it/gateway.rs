@@ -83,7 +83,8 @@ async fn what_comes_from_outside_is_not_believed() {
     let proxy = gateway(&pair.mesh, values);
     let at = opened(&proxy, 80).await.expect("open");
     let mut request = get("a.example", "/");
-    for name in ["x-forwarded-for", "x-forwarded-client-cert", "x-envoy-original-path", "x-weft-peer", "x-request-id", "x-forwarded-proto"] {
+    for name in ["x-forwarded-for", "x-forwarded-client-cert", "x-envoy-original-path", "x-weft-peer", "x-request-id", "x-forwarded-proto"]
+    {
         request.headers_mut().insert(name, "forged".parse().expect("value"));
     }
     let answer = send(at, request).await;

@@ -37,12 +37,8 @@ async fn http1_callers_reach_an_http2_program() {
 #[tokio::test]
 async fn http2_callers_reach_an_http1_program() {
     let pair = Pair::with(echo_program(false).await, "STRICT", "HTTP", json!({}), json!({}));
-    let request = Request::builder()
-        .uri("http://reviews/x")
-        .header("cookie", "a=1")
-        .header("cookie", "b=2")
-        .body(Full::default())
-        .expect("legal");
+    let request =
+        Request::builder().uri("http://reviews/x").header("cookie", "a=1").header("cookie", "b=2").body(Full::default()).expect("legal");
     let answer = send2(pair.client.address, request).await;
     assert_eq!((answer.status, answer.header("x-saw-cookie")), (200, "a=1; b=2"));
 }
@@ -76,7 +72,10 @@ async fn grpc_keeps_its_trailers_and_its_status() {
 #[tokio::test]
 async fn a_grpc_caller_gets_mesh_errors_as_grpc() {
     let pair = Pair::with(echo_program(true).await, "STRICT", "GRPC", json!({}), json!({}));
-    publish(&pair.client.shared, vec![service("GRPC"), table(vec![route(&[("", 1)], json!({}))]), cluster("", json!({})), endpoints("", &[])]);
+    publish(
+        &pair.client.shared,
+        vec![service("GRPC"), table(vec![route(&[("", 1)], json!({}))]), cluster("", json!({})), endpoints("", &[])],
+    );
     let request = Request::post("http://reviews/a.B/C").header("content-type", "application/grpc").body(Full::default()).expect("legal");
     let answer = send2(pair.client.address, request).await;
     assert_eq!((answer.status, answer.header("grpc-status")), (200, "14"));
@@ -86,8 +85,10 @@ async fn a_grpc_caller_gets_mesh_errors_as_grpc() {
 #[tokio::test]
 async fn bodies_stream_in_both_directions() {
     let pair = Pair::new(
-        crate::fixture::program(false, |request: Request<Incoming>| async move { Response::new(request.into_body().map_err(|e| unreachable!("{e}")).boxed()) })
-            .await,
+        crate::fixture::program(false, |request: Request<Incoming>| async move {
+            Response::new(request.into_body().map_err(|e| unreachable!("{e}")).boxed())
+        })
+        .await,
     );
     let stream = TcpStream::connect(pair.client.address).await.expect("connected");
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.expect("ready");
@@ -149,6 +150,35 @@ async fn websockets_pass() {
     drop(io);
     let record = pair.client.record(|r| r.status == 101).await;
     assert_eq!((record.bytes_received, record.bytes_sent), (12, 12));
+}
+
+#[tokio::test]
+async fn programs_that_know_an_http_proxy_need_no_capture() {
+    use weft_proxy::ProxyConfig;
+    let pair = Pair::new(echo_program(false).await);
+    let listener = std::net::TcpListener::bind(crate::fixture::loopback()).expect("bound");
+    let address = listener.local_addr().expect("address");
+    let values = vec![
+        service("HTTP"),
+        table(vec![route(&[("", 1)], json!({}))]),
+        cluster("", json!({})),
+        endpoints("", &[(pair.server.address, Some("reviews"))]),
+    ];
+    let config = ProxyConfig { http_proxy: vec![listener], ..ProxyConfig::default() };
+    let _proxy = pair.mesh.start("productpage", config, address, values);
+    // In the absolute form, as to a proxy (RFC 9112 §3.2.2).
+    let request = Request::get("http://reviews/abs").header("host", "reviews").body(Full::default()).expect("legal");
+    assert_eq!(send(address, request).await.body, "GET /abs reviews 0");
+    // Through a tunnel.
+    let mut stream = TcpStream::connect(address).await.expect("connected");
+    stream.write_all(b"CONNECT reviews:80 HTTP/1.1\r\nhost: reviews:80\r\n\r\n").await.expect("written");
+    let mut head = [0; 12];
+    stream.read_exact(&mut head).await.expect("read");
+    assert_eq!(&head, b"HTTP/1.1 200");
+    stream.write_all(b"GET /tunnel HTTP/1.1\r\nhost: reviews\r\nconnection: close\r\n\r\n").await.expect("written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("read");
+    assert!(answer.contains("GET /tunnel reviews 0"), "{answer}");
 }
 
 #[tokio::test]
@@ -229,7 +259,10 @@ async fn mirrors_get_a_copy_and_change_nothing() {
         &pair.client.shared,
         vec![
             service("HTTP"),
-            table(vec![route(&[("", 1)], json!({ "mirrors": [{ "cluster": format!("outbound|80|shadow|{REVIEWS}"), "share": 1_000_000 }] }))]),
+            table(vec![route(
+                &[("", 1)],
+                json!({ "mirrors": [{ "cluster": format!("outbound|80|shadow|{REVIEWS}"), "share": 1_000_000 }] }),
+            )]),
             cluster("", json!({})),
             cluster("shadow", json!({})),
             endpoints("", &[(pair.server.address, Some("reviews"))]),

@@ -60,13 +60,40 @@ async fn bytes_that_are_not_http_are_detected() {
     assert_eq!(talk(pair.client.address, b"", redis).await.expect("alive"), redis);
 }
 
+/// The first bytes of a TLS client that knows nothing of the mesh: a whole ClientHello without ALPN.
+fn client_hello() -> Vec<u8> {
+    let mut body = vec![3, 3];
+    body.extend([7; 32]);
+    body.extend([0, 0, 2, 0x13, 0x01, 1, 0]);
+    // supported_versions, signature_algorithms, supported_groups, and server_name `db`.
+    let extensions: &[&[u8]] =
+        &[&[0, 43, 0, 3, 2, 3, 4], &[0, 13, 0, 4, 0, 2, 4, 3], &[0, 10, 0, 4, 0, 2, 0, 29], &[0, 0, 0, 7, 0, 5, 0, 0, 2, b'd', b'b']];
+    let extensions = extensions.concat();
+    body.extend([0, u8::try_from(extensions.len()).expect("short")]);
+    body.extend(extensions);
+    let handshake = [&[1, 0, 0, u8::try_from(body.len()).expect("short")], &body[..]].concat();
+    [&[0x16, 3, 1, 0, u8::try_from(handshake.len()).expect("short")], &handshake[..]].concat()
+}
+
+#[tokio::test]
+async fn tls_of_the_program_itself_is_passed_on_by_name() {
+    let mut pair = Pair::with(greeter(b"").await, "PERMISSIVE", "AUTO", json!({}), json!({}));
+    let hello = client_hello();
+    assert_eq!(talk(pair.client.address, b"", &hello).await.expect("alive"), hello);
+    assert_eq!(pair.client.record(|_| true).await.sni, "db");
+    // Straight to the workload's own port, past the caller's proxy: as plain text, where that is let in.
+    assert_eq!(talk(pair.server.address, b"", &hello).await.expect("alive"), hello);
+    assert!(pair.server.record(|r| r.tls.is_none()).await.source.principal.is_empty());
+    let mut strict = Pair::new(greeter(b"").await);
+    assert!(talk(strict.server.address, b"", &hello).await.unwrap_or_default().is_empty());
+    assert_eq!(strict.server.record(|_| true).await.policy.expect("decided").reason, "plain text to a STRICT port");
+}
+
 #[tokio::test]
 async fn policies_hold_for_bytes_as_well() {
     let program = greeter(b"").await;
     let mut pair = Pair::with(program, "STRICT", "TCP", json!({}), json!({}));
-    let deny = |rules: Value| {
-        json!({ "type": "Authorization", "value": { "name": "default/d", "action": "DENY", "rules": rules, "origin": origin("AuthorizationPolicy", 1) } })
-    };
+    let deny = |rules: Value| json!({ "type": "Authorization", "value": { "name": "default/d", "action": "DENY", "rules": rules, "origin": origin("AuthorizationPolicy", 1) } });
     // A rule about HTTP attributes cannot be decided on bytes: DENY errs on the safe side.
     let http_only = json!([{ "to": [{ "paths": { "any": [{ "prefix": "/admin" }] } }], "origin": origin("AuthorizationPolicy", 4) }]);
     publish(&pair.server.shared, vec![inbound_with("reviews", program.port(), "STRICT", "TCP"), deny(http_only)]);
