@@ -189,14 +189,20 @@ fn keep_principal(principals: &mut BTreeSet<String>, party: &Party) {
     }
 }
 
-/// A party as a node: by its service, else its workload, else the account of its identity, else unknown.
+/// A party as a node: by its service, else by the account of its identity (`default` says nothing), else by its workload.
 pub(crate) fn party_node(party: &Party) -> EdgeNode {
-    let account = || party.principal.rsplit("/sa/").next().filter(|account| *account != party.principal).unwrap_or_default();
-    let namespace_of_principal = || party.principal.split("/ns/").nth(1).and_then(|rest| rest.split('/').next()).unwrap_or_default();
-    let service =
-        [party.service.as_str(), party.workload.as_str(), account()].into_iter().find(|name| !name.is_empty()).unwrap_or_default();
-    let namespace = if party.namespace.is_empty() { namespace_of_principal() } else { &party.namespace };
+    let (namespace, account) = principal_parts(&party.principal).unwrap_or_default();
+    let account = if account == "default" { "" } else { account };
+    let names = [party.service.as_str(), account, party.workload.as_str()];
+    let service = names.into_iter().find(|name| !name.is_empty()).unwrap_or_default();
+    let namespace = if party.namespace.is_empty() { namespace } else { &party.namespace };
     EdgeNode { namespace: namespace.into(), service: service.into(), version: party.version.clone() }
+}
+
+/// Namespace and account of `spiffe://<trust-domain>/ns/<namespace>/sa/<account>`.
+fn principal_parts(principal: &str) -> Option<(&str, &str)> {
+    let (_, rest) = principal.split_once("/ns/")?;
+    rest.split_once("/sa/")
 }
 
 /// The callee: as it is known, else by the host that was called.

@@ -127,9 +127,12 @@ fn scan(roots: &[PathBuf]) -> (BTreeMap<PathBuf, Stamp>, Vec<Diagnostic>) {
         }
         match std::fs::metadata(&path) {
             Ok(meta) if meta.is_dir() && depth < DEPTH_MAX => match std::fs::read_dir(&path) {
-                Ok(entries) => {
-                    waiting.extend(entries.flatten().map(|entry| (entry.path(), depth + 1)).filter(|(path, _)| !is_hidden(path)))
-                }
+                Ok(entries) => waiting.extend(
+                    entries
+                        .flatten()
+                        .map(|entry| (entry.path(), depth + 1))
+                        .filter(|(path, _)| !is_hidden(path) && !is_linked_folder(path)),
+                ),
                 Err(error) => problems.push(crate::diag::file_unreadable(&name, &error.to_string())),
             },
             Ok(meta) if meta.is_file() && (depth == 0 || is_yaml(&path)) => {
@@ -146,6 +149,11 @@ fn scan(roots: &[PathBuf]) -> (BTreeMap<PathBuf, Stamp>, Vec<Diagnostic>) {
 
 fn is_hidden(path: &Path) -> bool {
     path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."))
+}
+
+/// A link to a folder may lead in a circle, so that only the roots may be one. Links to files are followed.
+fn is_linked_folder(path: &Path) -> bool {
+    path.is_symlink() && path.is_dir()
 }
 
 fn is_yaml(path: &Path) -> bool {
@@ -189,6 +197,16 @@ mod tests {
         let document = desired.values().next().expect("one");
         assert!(document.origin.file.ends_with("b.yaml"), "{}", document.origin);
         assert!(files.diagnostics().iter().any(|d| d.code == "WEFT-3001"), "{:?}", files.diagnostics());
+    }
+
+    #[test]
+    fn links_in_a_circle_are_not_followed() {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        std::fs::write(folder.path().join("a.yaml"), SERVICE).expect("writes");
+        std::os::unix::fs::symlink(folder.path(), folder.path().join("again")).expect("links");
+        let mut files = Files::new(vec![folder.path().to_path_buf()]);
+        files.look(true);
+        assert_eq!((files.read.len(), files.diagnostics().len()), (1, 0));
     }
 
     #[test]

@@ -112,7 +112,7 @@ pub(crate) fn judge(inputs: HealthInputs<'_>) -> Health {
     };
     Health {
         status,
-        sentence: sentence(&counts, &worst, young),
+        sentence: sentence(&counts, &graph.edges, &worst, young),
         generation: inputs.mesh.generation,
         at_unix_ms: graph.at_unix_ms,
         window_s: graph.window_s,
@@ -133,8 +133,25 @@ fn worst_edges(edges: &[GraphEdge]) -> Vec<GraphEdge> {
     sorted.into_iter().take(WORST_MAX).cloned().collect()
 }
 
-fn sentence(counts: &Counts, worst: &[GraphEdge], young: bool) -> String {
-    let bad: Vec<&GraphEdge> = worst.iter().filter(|edge| edge.health >= HealthLevel::Degraded).collect();
+/// Where the failures of `edge` come from: a callee that fails because what it calls fails is not the one to look at.
+fn root_cause<'a>(edges: &'a [GraphEdge], edge: &'a GraphEdge) -> &'a GraphEdge {
+    let mut seen = vec![edge.source.as_str()];
+    let mut cause = edge;
+    loop {
+        let beyond = edges.iter().filter(|next| next.source == cause.destination && next.health >= HealthLevel::Degraded);
+        let beyond = beyond.filter(|next| !seen.contains(&next.destination.as_str()) && next.destination != next.source);
+        match beyond.max_by(|a, b| a.traffic.failures.cmp(&b.traffic.failures)) {
+            Some(next) if next.traffic.failures * 2 >= cause.traffic.failures => {
+                seen.push(cause.destination.as_str());
+                cause = next;
+            }
+            _ => return cause,
+        }
+    }
+}
+
+fn sentence(counts: &Counts, edges: &[GraphEdge], worst: &[GraphEdge], young: bool) -> String {
+    let bad: Vec<&GraphEdge> = edges.iter().filter(|edge| edge.health >= HealthLevel::Degraded).collect();
     let also = |text: String| match (counts.errors, counts.proxies.saturating_sub(counts.proxies_connected)) {
         (0, 0) => text,
         (errors, 0) => format!("{text} {} in the configuration.", plural(errors, "error")),
@@ -143,7 +160,7 @@ fn sentence(counts: &Counts, worst: &[GraphEdge], young: bool) -> String {
             format!("{text} {} in the configuration, {} not connected.", plural(errors, "error"), plural_is(lost, "proxy", "proxies"))
         }
     };
-    if let Some(edge) = bad.first() {
+    if let Some(edge) = worst.first().filter(|edge| edge.health >= HealthLevel::Degraded).map(|edge| root_cause(edges, edge)) {
         let more = if bad.len() > 1 { format!(" {} more edges have errors.", bad.len() - 1) } else { String::new() };
         let text = format!(
             "{} of the calls from {} to {} fail.{more}",
@@ -186,4 +203,59 @@ fn plural(n: usize, word: &str) -> String {
 
 fn plural_is(n: usize, one: &str, many: &str) -> String {
     if n == 1 { format!("1 {one} is") } else { format!("{n} {many} are") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weft_telemetry::EdgeCounts;
+
+    fn edge(source: &str, destination: &str, requests: u64, failures: u64) -> GraphEdge {
+        let traffic = Traffic::of(&EdgeCounts { requests, failures, ..EdgeCounts::default() }, 60);
+        GraphEdge {
+            id: format!("{source}>{destination}>http"),
+            source: format!("shop/{source}"),
+            destination: format!("shop/{destination}"),
+            protocol: "http".into(),
+            health: traffic.health(),
+            traffic,
+            versions: Vec::new(),
+            host: None,
+            source_principals: Default::default(),
+            destination_principals: Default::default(),
+            last_failure_id: None,
+        }
+    }
+    fn counts(requests: u64) -> Counts {
+        let traffic = Traffic::of(&EdgeCounts { requests, mtls: requests, ..EdgeCounts::default() }, 60);
+        Counts { services: 3, workloads: 3, proxies: 3, proxies_connected: 3, edges: 0, errors: 0, warnings: 0, traffic }
+    }
+    fn check(edges: &[GraphEdge], expected: &str) {
+        assert_eq!(sentence(&counts(100), edges, &worst_edges(edges), false), expected);
+    }
+
+    #[test]
+    fn the_sentence_names_where_failures_come_from() {
+        check(
+            &[edge("web", "checkout", 100, 10), edge("checkout", "payments", 100, 10)],
+            "10 % of the calls from checkout to payments fail. 1 more edge has errors.",
+        );
+        check(
+            &[edge("web", "checkout", 100, 30), edge("checkout", "payments", 100, 5)],
+            "30 % of the calls from web to checkout fail. 1 more edge has errors.",
+        );
+        check(&[edge("a", "b", 100, 10), edge("b", "a", 100, 10)], "10 % of the calls from a to b fail. 1 more edge has errors.");
+        check(&[edge("web", "checkout", 100, 0)], "3 services healthy: 1.7 requests/s, 0 % errors, 100 % over mutual TLS.");
+    }
+
+    #[test]
+    fn what_is_off_beside_traffic_is_said_too() {
+        let off = Counts { errors: 1, proxies_connected: 1, ..counts(0) };
+        assert_eq!(
+            sentence(&off, &[], &[], false),
+            "3 workloads are ready, no request in the window. 1 error in the configuration, 2 proxies are not connected."
+        );
+        let empty = Counts { workloads: 0, ..counts(0) };
+        assert_eq!(sentence(&empty, &[], &[], true), "No workload is in the mesh yet.");
+    }
 }

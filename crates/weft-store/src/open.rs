@@ -10,6 +10,7 @@ use sqlx::{
 };
 use std::{
     io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -71,13 +72,15 @@ impl Store {
     /// When the folder cannot be written, the file is of a newer Weft, or another process holds it.
     pub async fn open(folder: &Path) -> Result<Opened, StoreError> {
         let refuse = |error: io::Error| StoreError::Folder { folder: folder.to_path_buf(), reason: error.to_string() };
-        std::fs::create_dir_all(folder).map_err(refuse)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(refuse)?;
         prove_writable(folder).map_err(refuse)?;
         let file = folder.join(DATABASE_FILE);
+        keep_private(&file).map_err(refuse)?;
         match Self::open_file(&file).await {
             Ok(store) => Ok(Opened { store, moved_aside: None }),
             Err(OpenFailure::Corrupt(reason)) => {
                 let aside = move_aside(&file).map_err(refuse)?;
+                keep_private(&file).map_err(refuse)?;
                 tracing::error!(file = %file.display(), aside = %aside.display(), reason, "the state database is corrupt: moved aside, starting afresh");
                 let store = Self::open_file(&file).await.map_err(|failure| failure.into_error(folder))?;
                 Ok(Opened { store, moved_aside: Some(aside) })
@@ -164,12 +167,13 @@ impl From<sqlx::Error> for OpenFailure {
 fn prove_writable(folder: &Path) -> io::Result<()> {
     let probe = folder.join(".weft-write-probe");
     std::fs::write(&probe, b"")?;
-    std::fs::remove_file(&probe)?;
-    let file = folder.join(DATABASE_FILE);
-    if file.exists() {
-        std::fs::OpenOptions::new().append(true).open(&file)?;
-    }
-    Ok(())
+    std::fs::remove_file(&probe)
+}
+
+/// Secrets are resources too: the file is for its owner alone. SQLite gives its companions the same mode.
+fn keep_private(file: &Path) -> io::Result<()> {
+    std::fs::OpenOptions::new().append(true).create(true).mode(0o600).open(file)?;
+    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o600))
 }
 
 async fn prepare(pool: &SqlitePool, file: &Path) -> Result<(), OpenFailure> {

@@ -80,3 +80,14 @@ async fn two_processes_do_not_corrupt_each_other() {
     }
     assert_eq!(one.resources().await.expect("reads").len(), 40);
 }
+
+#[tokio::test]
+async fn the_files_are_for_their_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let (folder, store) = store().await;
+    store.write(vec![put("a", "text")], "api", 1).await.expect("writes");
+    for file in std::fs::read_dir(folder.path()).expect("reads").flatten() {
+        let mode = file.metadata().expect("exists").permissions().mode() & 0o777;
+        assert_eq!(mode, 0o600, "{:?}", file.file_name());
+    }
+}
