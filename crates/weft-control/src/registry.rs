@@ -142,6 +142,11 @@ impl Registry {
         self.lock().get(id).map(|entry| entry.workload.clone())
     }
 
+    /// The role that the join token of `id` granted. A session has no other: a gateway is sent private keys.
+    pub fn granted_role(&self, id: &str) -> Option<ProxyRole> {
+        self.lock().get(id).map(|entry| entry.role)
+    }
+
     /// A session began, or told its ports or health anew: the workload is present. An id that was never enrolled here (the
     /// store was lost) is taken over as `workload` says; the caller has checked its identity.
     ///

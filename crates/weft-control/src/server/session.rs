@@ -164,7 +164,12 @@ impl Session {
             return Err(refused(Status::permission_denied(text)));
         }
         let ports = hello.ports.iter().map(registered_port).collect::<Result<Vec<_>, _>>()?;
-        let role = if hello.gateway { ProxyRole::Gateway } else { ProxyRole::Sidecar };
+        let claimed = if hello.gateway { ProxyRole::Gateway } else { ProxyRole::Sidecar };
+        let role = registry.granted_role(&workload.id).unwrap_or(ProxyRole::Sidecar);
+        if claimed != role {
+            let text = format!("workload {} was not granted the role of a {claimed:?}: join with a token for it", workload.id);
+            return Err(refused(Status::permission_denied(text)));
+        }
         let now_ms = clock::unix_ms();
         let registered = registry.register(workload.clone(), ports, hello.healthy, role, now_ms).await;
         if let Err(error) = registered {
@@ -192,7 +197,7 @@ impl Session {
     }
 
     /// A workload that was enrolled before the store was lost: its certificate still proves its namespace and account, and what
-    /// it was granted beside that it tells itself.
+    /// it was granted beside that it tells itself. Never a gateway, which is sent private keys.
     fn unknown_workload(&self, hello: &Hello) -> Result<Workload, End> {
         let id = &hello.workload_id;
         let namespace = id.split_once('/').map_or("", |(namespace, _)| namespace);

@@ -16,7 +16,7 @@ pub(super) const WINDOW_BYTES: u32 = 4 << 20;
 /// First pause before connecting again.
 pub(super) const RETRY_BASE: Duration = Duration::from_millis(200);
 /// Longest pause before connecting again: a control plane that comes back is noticed within it.
-pub(super) const RETRY_MAX: Duration = Duration::from_secs(5);
+pub(super) const RETRY_MAX: Duration = Duration::from_secs(3);
 /// A stream that lived this long was a success: the next pause is the first again.
 pub(super) const STABLE_AFTER: Duration = Duration::from_secs(10);
 
