@@ -5,6 +5,7 @@
 mod certificates;
 mod client;
 mod origin;
+mod pair;
 mod peers;
 mod procfs;
 mod report;
@@ -15,9 +16,10 @@ use anyhow::{Context, Result, bail};
 use std::{collections::BTreeMap, process::ExitCode};
 
 const USAGE: &str = "\
-weft-bench load [--weft PATH] [--data DIR] [--rounds N] [--seconds N] [--rate N] [--only direct,weft,nginx,haproxy,envoy]
+weft-bench load [--weft PATH] [--data DIR] [--rounds N] [--seconds N] [--rate N] [--only direct,weft,pair,nginx,haproxy,envoy]
                 [--envoy PATH] [--quick]
 weft-bench origin [--listen ADDRESS:PORT]
+weft-bench proxy --side server|client --next ADDRESS:PORT --folder DIR
 weft-bench client --target ADDRESS:PORT [--host NAME] [--connections N] [--seconds N] [--warmup N] [--rate N] [--roots FILE]
 ";
 
@@ -38,6 +40,10 @@ fn run(args: &[String]) -> Result<()> {
     match command.as_str() {
         "load" => scenario::load(&options),
         "origin" => origin::run(options.text("listen").unwrap_or("127.0.0.1:0")),
+        "proxy" => {
+            let next = options.text("next").context("--next")?.parse()?;
+            pair::run(options.text("side").context("--side")?, next, options.text("folder").context("--folder")?.as_ref())
+        }
         "client" => {
             let result = client::run(&client::Plan::from_options(&options)?)?;
             println!("{}", serde_json::to_string(&result)?);

@@ -27,7 +27,7 @@ pub(crate) fn proxies(roots: &[u32]) -> Vec<u32> {
         found.extend(more);
     }
     let ours = |pid: u32| parents.iter().any(|(p, _, name)| *p == pid && name == "weft-bench");
-    found.into_iter().filter(|pid| !ours(*pid)).collect()
+    found.into_iter().filter(|pid| roots.contains(pid) || !ours(*pid)).collect()
 }
 
 /// CPU time of all threads of `pids`.

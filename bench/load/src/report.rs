@@ -13,7 +13,8 @@ pub(crate) fn text(rounds: &[Round], count: u64, seconds: u64, rate: u64) -> Str
         out,
         "Client → proxy → mutual TLS 1.3 → proxy → server, HTTP/1.1, 1,024-byte body. Client, proxies and server share core 0. Medians of {count} rounds of {seconds} s\n\
          after 1 s of warm-up (range in brackets). CPU is the scheduler's run time of both proxies together, per request.\n\
-         Absolute figures do not carry to another machine or day; ratios within one table do, and differences under 20 % are ties.\n"
+         Absolute figures do not carry to another machine or day; ratios within one table do, and differences under 20 % are ties.\n\
+         `weft`: both programs under `weft run`, traffic captured. `pair`: Weft's two proxies alone, with a configuration made by hand.\n"
     )
     .expect("a String takes all");
     let subjects: BTreeSet<Subject> = rounds.iter().map(|r| r.subject).collect();

@@ -20,18 +20,20 @@ use std::{
 pub(crate) enum Subject {
     Direct,
     Weft,
+    Pair,
     Envoy,
     Haproxy,
     Nginx,
 }
 
 impl Subject {
-    const ALL: [Self; 5] = [Self::Direct, Self::Weft, Self::Envoy, Self::Haproxy, Self::Nginx];
+    const ALL: [Self; 6] = [Self::Direct, Self::Weft, Self::Pair, Self::Envoy, Self::Haproxy, Self::Nginx];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
             Self::Weft => "weft",
+            Self::Pair => "pair",
             Self::Envoy => "envoy",
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
@@ -141,6 +143,16 @@ impl Children {
         self.0.push(child);
         Ok(pid)
     }
+
+    /// Starts this program again with `args` and waits for the address that it prints.
+    fn listening(&mut self, args: &[&str]) -> Result<String> {
+        let mut child = Command::new(std::env::current_exe()?).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let stdout = child.stdout.take().context("no output")?;
+        self.0.push(child);
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        Ok(line.trim().strip_prefix("listening ").with_context(|| format!("{args:?} did not start"))?.to_owned())
+    }
 }
 
 /// Latest first, politely, then not.
@@ -191,13 +203,23 @@ fn set_up(subject: Subject, settings: &Settings) -> Result<Bed> {
         bed.mesh = Some(mesh);
         return Ok(bed);
     }
-    let origin = start_origin(&mut bed.children)?;
+    let origin = bed.children.listening(&["origin"])?;
     certificates::write(bed.folder.path())?;
+    if subject == Subject::Pair {
+        let folder = bed.folder.path().display().to_string();
+        let mut next = origin;
+        for side in ["server", "client"] {
+            next = bed.children.listening(&["proxy", "--side", side, "--next", &next, "--folder", &folder])?;
+            bed.roots.extend(bed.children.0.last().map(Child::id));
+        }
+        bed.target = next;
+        return Ok(bed);
+    }
     let pair = match subject {
         Subject::Envoy => peers::envoy(&settings.envoy.clone().context("not installed")?, bed.folder.path(), &origin)?,
         Subject::Haproxy => peers::haproxy(&find("haproxy").context("not installed")?, bed.folder.path(), &origin)?,
         Subject::Nginx => peers::nginx(&find("nginx").context("not installed")?, bed.folder.path(), &origin)?,
-        Subject::Direct | Subject::Weft => peers::Pair { target: origin, sides: vec![] },
+        Subject::Direct | Subject::Weft | Subject::Pair => peers::Pair { target: origin, sides: vec![] },
     };
     bed.target = pair.target;
     for mut side in pair.sides {
@@ -205,16 +227,6 @@ fn set_up(subject: Subject, settings: &Settings) -> Result<Bed> {
         bed.roots.push(bed.children.spawn(side.command.stdout(log.try_clone()?).stderr(log))?);
     }
     Ok(bed)
-}
-
-fn start_origin(children: &mut Children) -> Result<String> {
-    let mut command = Command::new(std::env::current_exe()?);
-    let mut child = command.arg("origin").stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
-    let stdout = child.stdout.take().context("no output")?;
-    children.0.push(child);
-    let mut line = String::new();
-    BufReader::new(stdout).read_line(&mut line)?;
-    Ok(line.trim().strip_prefix("listening ").context("the server did not start")?.to_owned())
 }
 
 impl Bed {

@@ -3,7 +3,8 @@
 //! It stands between the workers and the control client and looks at the reports as they pass: what is worth keeping for the
 //! page (every failure, a sample of the rest) is worth a span. A collector that is slow or away costs spans, never traffic.
 
-use std::time::Duration;
+use crate::limits;
+use std::{io, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -14,11 +15,24 @@ use weft_telemetry::{OTLP_CONTENT_TYPE, OtlpResource, Report, otlp_export};
 /// Longest time that one export may take.
 const EXPORT_MS_MAX: u64 = 3_000;
 /// Reports that wait while one export is on its way; more are passed on without being exported.
-pub(crate) const REPORTS_QUEUED_MAX: usize = 16;
+const EXPORTS_QUEUED_MAX: usize = 16;
+
+/// Starts the thread between the workers and the control client; answers the queue for the latter. It ends with the workers.
+///
+/// # Errors
+/// When `endpoint` is not one, or the thread cannot be made.
+pub(crate) fn start(endpoint: &str, name: &str, reports: mpsc::Receiver<Report>) -> io::Result<mpsc::Receiver<Report>> {
+    let resource = OtlpResource { service: name.into(), instance: name.into(), ..OtlpResource::default() };
+    let exporter = Exporter::new(endpoint, resource).map_err(|why| io::Error::new(io::ErrorKind::InvalidInput, why))?;
+    let (onward, passed) = mpsc::channel(limits::REPORTS_QUEUED_MAX);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name("weft-otlp".into()).spawn(move || runtime.block_on(exporter.relay(reports, onward)))?;
+    Ok(passed)
+}
 
 /// Where spans go, and as whom.
 #[derive(Debug, Clone)]
-pub(crate) struct Exporter {
+struct Exporter {
     authority: String,
     path: String,
     resource: OtlpResource,
@@ -29,7 +43,7 @@ impl Exporter {
     ///
     /// # Errors
     /// When it is not such an address: `https` needs a collector or agent on the same machine.
-    pub(crate) fn new(endpoint: &str, resource: OtlpResource) -> Result<Self, String> {
+    fn new(endpoint: &str, resource: OtlpResource) -> Result<Self, String> {
         let wrong = || format!("{endpoint:?} is not an OTLP endpoint: give http://host:port, e.g. http://127.0.0.1:4318");
         let rest = endpoint.strip_prefix("http://").ok_or_else(wrong)?;
         let (authority, base) = rest.split_once('/').unwrap_or((rest, ""));
@@ -42,8 +56,8 @@ impl Exporter {
     }
 
     /// Passes reports on, and exports their records, until the workers are gone.
-    pub(crate) async fn relay(self, mut reports: mpsc::Receiver<Report>, onward: mpsc::Sender<Report>) {
-        let (queue, mut waiting) = mpsc::channel::<Report>(REPORTS_QUEUED_MAX);
+    async fn relay(self, mut reports: mpsc::Receiver<Report>, onward: mpsc::Sender<Report>) {
+        let (queue, mut waiting) = mpsc::channel::<Report>(EXPORTS_QUEUED_MAX);
         let export = async move {
             while let Some(report) = waiting.recv().await {
                 self.export(&report).await;
@@ -73,7 +87,7 @@ impl Exporter {
         }
     }
 
-    async fn post(&self, body: &[u8]) -> std::io::Result<()> {
+    async fn post(&self, body: &[u8]) -> io::Result<()> {
         let mut stream = TcpStream::connect(&self.authority).await?;
         let head = format!(
             "POST {} HTTP/1.1\r\nhost: {}\r\ncontent-type: {OTLP_CONTENT_TYPE}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
@@ -87,7 +101,7 @@ impl Exporter {
         let length = stream.read(&mut answer).await?;
         match answer.get(..length).unwrap_or_default().get(9..10) {
             Some(b"2") => Ok(()),
-            _ => Err(std::io::Error::other(String::from_utf8_lossy(answer.get(..length).unwrap_or_default()).into_owned())),
+            _ => Err(io::Error::other(String::from_utf8_lossy(answer.get(..length).unwrap_or_default()).into_owned())),
         }
     }
 }

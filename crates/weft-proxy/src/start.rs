@@ -3,7 +3,7 @@
 use crate::{
     Program, ProxyConfig, ProxyHandle, Role, Shared,
     control::{self, ClientConfig, ControlEndpoint, ControlError, ControlHandle, ControlStatus, Needs},
-    limits,
+    limits, otlp,
 };
 use std::{io, time::Duration};
 use tokio::sync::mpsc;
@@ -35,6 +35,10 @@ impl Proxy {
     pub fn start(config: ProxyConfig, endpoint: ControlEndpoint) -> Result<Self, ProxyError> {
         let (needs, need_requests) = Needs::channel();
         let (reports, report_queue) = mpsc::channel(limits::REPORTS_QUEUED_MAX);
+        let report_queue = match &config.otlp {
+            Some(collector) => otlp::start(collector, &config.name, report_queue)?,
+            None => report_queue,
+        };
         let shared = Shared::new(control::identity(&endpoint)?, needs, reports);
         let client = ClientConfig {
             endpoint,
