@@ -1,6 +1,7 @@
 //! The repository's own tool: `cargo xtask <command>`. Plain Rust and few dependencies, so that it is built in seconds.
 
 mod bench;
+mod demo;
 mod generate;
 #[cfg(feature = "generate")]
 mod proto;

@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that must hold, cheapest first, ending with a count.
 
 use crate::{
+    demo::Demo,
     root,
     steps::{self, Step},
     tidy, tools, ui,
@@ -80,7 +81,12 @@ fn page() -> Result<Vec<Step>> {
         return Ok(vec![]);
     }
     ui::dependencies(&ui)?;
-    Ok(vec![steps::run("ui", Command::new("npm").args(["test"]).current_dir(&ui))?])
+    // Against a mock server, and against the program itself, which the Rust tests have just built.
+    let metadata = tidy::metadata()?;
+    let demo = Demo::start(metadata["target_directory"].as_str().unwrap_or("target"))?;
+    let mut npm = Command::new("npm");
+    npm.args(["test"]).current_dir(&ui).env("WEFT_URL", &demo.url).env("WEFT_TOKEN", &demo.token);
+    Ok(vec![steps::run("ui", &mut npm)?])
 }
 
 fn summary(done: &[Step]) -> ExitCode {
