@@ -18,6 +18,9 @@ pub struct CatalogueEntry {
     pub(crate) diagnostics: Vec<Diagnostic>,
 }
 
+/// Parsed documents on their way into the store, each with what parsing said about it.
+pub(crate) type Parsed = BTreeMap<ResourceKey, (Arc<Document>, Vec<Diagnostic>)>;
+
 /// All resources.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Catalogue {
@@ -52,7 +55,7 @@ impl Catalogue {
     }
 
     /// Takes over outcomes of the store; `documents` has the parsed form of what was put.
-    pub(crate) fn follow(&mut self, outcomes: &[Outcome], documents: &BTreeMap<ResourceKey, (Arc<Document>, Vec<Diagnostic>)>) {
+    pub(crate) fn follow(&mut self, outcomes: &[Outcome], documents: &Parsed) {
         for outcome in outcomes {
             match (&outcome.row, documents.get(&outcome.key)) {
                 (Some(row), Some((document, diagnostics))) => self.put(row.clone(), document.clone(), diagnostics.clone()),
@@ -63,7 +66,7 @@ impl Catalogue {
     }
 
     /// What must be written so that the store says what the files say. Remembers what the files asked for.
-    pub(crate) fn changes_from(&mut self, files: &Files) -> (Vec<Change>, BTreeMap<ResourceKey, (Arc<Document>, Vec<Diagnostic>)>) {
+    pub(crate) fn changes_from(&mut self, files: &Files) -> (Vec<Change>, Parsed) {
         let desired = files.desired();
         let (mut changes, mut documents) = (Vec::new(), BTreeMap::new());
         let asked: BTreeMap<ResourceKey, String> = desired.iter().map(|(key, document)| (key.clone(), document.raw.clone())).collect();

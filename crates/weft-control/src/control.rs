@@ -211,7 +211,7 @@ impl Control {
         self.mesh().generation
     }
 
-    /// Applies YAML: all of its documents or, with an error in one, none.
+    /// Applies YAML. A document with an error is refused; the others are stored, all or (when the store fails) none.
     ///
     /// # Errors
     /// When the store cannot be written.

@@ -2,7 +2,7 @@
 
 use crate::{
     CompiledMesh, Registry,
-    catalogue::{Catalogue, foresee, inputs_hash, put_of},
+    catalogue::{Catalogue, Parsed, foresee, inputs_hash, put_of},
     files::{Files, key_of},
     tokens::signed,
 };
@@ -29,7 +29,7 @@ pub struct AppliedResource {
     pub action: String,
 }
 
-/// What became of a text. With errors nothing is stored.
+/// What became of a text. A document with an error is refused; the others are stored.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ApplyResult {
@@ -44,7 +44,7 @@ pub struct ApplyResult {
 }
 
 impl ApplyResult {
-    /// Was it refused?
+    /// Was all of it refused?
     pub fn refused(&self) -> bool {
         self.diagnostics.iter().any(Diagnostic::is_error) && self.results.iter().all(|r| r.action == "refused")
     }
@@ -127,23 +127,27 @@ impl Engine {
         self.publish("workloads", now_ms, false).await
     }
 
-    /// Applies a text: all of its documents or, with an error in one, none.
+    /// Applies a text. A document with an error is refused; the others are stored, all in one transaction.
     pub(crate) async fn apply(&mut self, text: &str, source: &str, dry_run: bool, now_ms: u64) -> Result<ApplyResult, StoreError> {
         let parsed = weft_api::parse(text, source);
-        if parsed.has_errors() || parsed.documents.is_empty() {
-            let results = parsed.documents.iter().map(|document| applied(&key_of(document), "refused")).collect();
-            return Ok(ApplyResult { results, diagnostics: parsed.diagnostics, dry_run, generation: self.generation });
-        }
         let mut documents = BTreeMap::new();
+        let mut refused = Vec::new();
         for document in parsed.documents {
             let own = of_object(&parsed.diagnostics, &document);
+            if own.iter().any(Diagnostic::is_error) {
+                refused.push(applied(&key_of(&document), "refused"));
+                continue;
+            }
             // The last of several documents of one name wins, as if they had been applied one after the other.
             documents.insert(key_of(&document), (Arc::new(document), own));
         }
-        let mut result = ApplyResult { diagnostics: parsed.diagnostics, dry_run, ..ApplyResult::default() };
+        let mut result = ApplyResult { results: refused, diagnostics: parsed.diagnostics, dry_run, generation: self.generation };
+        if documents.is_empty() {
+            return Ok(result);
+        }
         let before: BTreeSet<Diagnostic> = self.link_diagnostics.iter().cloned().collect();
         let linked = if dry_run {
-            result.results = documents.iter().map(|(key, (d, _))| applied(key, foresee(&self.catalogue, d).as_str())).collect();
+            result.results.extend(documents.iter().map(|(key, (d, _))| applied(key, foresee(&self.catalogue, d).as_str())));
             self.link_as_if(&documents, now_ms)
         } else {
             let changes = documents.iter().map(|(key, (document, _))| put_of(key, document, Source::Api)).collect();
@@ -152,7 +156,7 @@ impl Engine {
             self.note(&outcomes, &documents, "api");
             self.catalogue.follow(&outcomes, &documents);
             self.publish("apply", now_ms, true).await?;
-            result.results = outcomes.iter().map(|o| applied(&o.key, o.action.as_str())).collect();
+            result.results.extend(outcomes.iter().map(|o| applied(&o.key, o.action.as_str())));
             self.link_diagnostics.clone()
         };
         let touched = |d: &Diagnostic| documents.values().any(|(document, _)| same_object(d, document));
@@ -181,7 +185,7 @@ impl Engine {
     }
 
     /// Links what the mesh would be with `documents`, without changing it.
-    fn link_as_if(&self, documents: &BTreeMap<ResourceKey, (Arc<Document>, Vec<Diagnostic>)>, now_ms: u64) -> Vec<Diagnostic> {
+    fn link_as_if(&self, documents: &Parsed, now_ms: u64) -> Vec<Diagnostic> {
         let mut inputs = self.inputs();
         inputs.documents.retain(|document| !documents.contains_key(&key_of(document)));
         inputs.documents.extend(documents.values().map(|(document, _)| {
@@ -239,7 +243,7 @@ impl Engine {
         all
     }
 
-    fn note(&mut self, outcomes: &[Outcome], documents: &BTreeMap<ResourceKey, (Arc<Document>, Vec<Diagnostic>)>, actor: &str) {
+    fn note(&mut self, outcomes: &[Outcome], documents: &Parsed, actor: &str) {
         for outcome in outcomes.iter().filter(|o| !matches!(o.action, Action::Unchanged | Action::Missing)) {
             let before = self.catalogue.entries.get(&outcome.key).map(|entry| &entry.document);
             if let Some(document) = documents.get(&outcome.key).map(|(document, _)| document).or(before).cloned() {

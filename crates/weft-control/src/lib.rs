@@ -6,8 +6,8 @@
 
 mod control;
 mod drive;
-mod server;
 mod query;
+mod server;
 
 mod calendar;
 mod catalogue;

@@ -175,11 +175,25 @@ impl Registry {
         self.save(&entry, now_ms).await
     }
 
-    /// Its proxy says that the program's health changed.
-    pub fn set_health(&self, id: &str, healthy: bool) {
-        let changed = self.lock().get_mut(id).is_some_and(|entry| std::mem::replace(&mut entry.healthy, healthy) != healthy);
-        if changed {
-            self.notify();
+    /// Its proxy says that the program's health changed. It is kept, so that a restart of the control plane takes nobody out.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn set_health(&self, id: &str, healthy: bool, now_ms: u64) -> Result<(), StoreError> {
+        let changed = {
+            let mut entries = self.lock();
+            let entry = entries.get_mut(id).filter(|entry| entry.healthy != healthy);
+            entry.map(|entry| {
+                entry.healthy = healthy;
+                entry.clone()
+            })
+        };
+        match changed {
+            None => Ok(()),
+            Some(entry) => {
+                self.notify();
+                self.save(&entry, now_ms).await
+            }
         }
     }
 

@@ -1,6 +1,8 @@
 //! Control plane and control client against each other, over loopback with real certificates: joining, following
 //! configuration, breaking and coming back.
 
+#![allow(clippy::panic, reason = "tests say what did not come true")]
+
 use hyper_util::rt::TokioIo;
 use std::{
     net::{SocketAddr, TcpListener},
@@ -10,7 +12,7 @@ use std::{
 };
 use tokio::{io::AsyncReadExt, net::TcpStream, sync::mpsc};
 use tonic::transport::{Channel, Endpoint};
-use weft_control::{Control, ControlConfig, JoinGrant, Presence, ProxyStatus};
+use weft_control::{Control, ControlConfig, JoinGrant, Presence, ProxyRole, ProxyStatus};
 use weft_model::{Protocol, ResourceName, Root};
 use weft_pki::{Alpn, Authority, SvidState};
 use weft_proto::v1::{
@@ -58,13 +60,17 @@ fn endpoint(control: &Control, join_token: Option<String>) -> ControlEndpoint {
 }
 
 fn sidecar(endpoint: ControlEndpoint, state: &Path) -> Sidecar {
+    proxy_of(endpoint, state, false)
+}
+
+fn proxy_of(endpoint: ControlEndpoint, state: &Path, gateway: bool) -> Sidecar {
     let (needs, need_requests) = Needs::channel();
     let (reports, report_queue) = mpsc::channel(8);
     let shared = Shared::new(control::identity(&endpoint).expect("a bundle"), needs, reports);
     let config = ClientConfig {
         endpoint,
         state_dir: state.join("proxy"),
-        gateway: false,
+        gateway,
         ports: vec![workload_port(9080, "127.0.0.1:15006".parse().expect("address"), Protocol::Http)],
         admin: None,
         healthy: true,
@@ -440,6 +446,21 @@ async fn health_and_reports_arrive_and_reports_for_others_do_not() {
     };
     tokio::time::timeout(LONG, arrived).await.expect("the report arrives");
     assert!(control.record("somebody-else").is_empty());
+}
+
+#[tokio::test]
+async fn only_who_was_granted_it_is_a_gateway_and_it_has_its_own_name() {
+    let (state, dir) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+    let control = control(state.path(), None).await;
+    let token_of_gateway = control.mint_join_token(JoinGrant { role: ProxyRole::Gateway, ..grant("edge") }).await.expect("mints").token;
+    let gateway = proxy_of(endpoint(&control, Some(token_of_gateway)), &dir.path().join("a"), true);
+    gateway.handle.ready(LONG).await.expect("ready");
+    let name = gateway.shared.snapshot().inbound.as_ref().map(|inbound| inbound.workload.name.clone());
+    assert_eq!(name.as_deref(), Some("edge-v1"));
+
+    let sidecar = proxy_of(endpoint(&control, token(&control, "reviews").await), &dir.path().join("b"), true);
+    let status = sidecar.until("it is refused", |status| status.last_error.is_some()).await;
+    assert!(status.last_error.as_ref().is_some_and(|text| text.contains("role of a Gateway")), "{status:?}");
 }
 
 #[tokio::test]

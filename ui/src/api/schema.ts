@@ -1035,7 +1035,7 @@ export interface components {
             /** @enum {string} */
             action: "created" | "configured" | "unchanged" | "deleted" | "refused";
         };
-        /** @description What became of the text. With errors nothing is stored and the status is 422. */
+        /** @description What became of the text. A document with an error is refused, the others are stored; when all are refused the status is 422. */
         ApplyResult: {
             results: components["schemas"]["AppliedResource"][];
             diagnostics: components["schemas"]["Diagnostic"][];

@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::mpsc;
 use tonic::{Status, Streaming};
 use weft_compile::{ProxyIdentity, RegisteredPort};
-use weft_model::{Origin, Protocol, Root, RootState, Workload};
+use weft_model::{Inbound, ModelValue, Origin, Protocol, ResourceName, Root, RootState, View, Workload};
 use weft_pki::Peer;
 use weft_proto::v1;
 use weft_std::clock::{self, Instant};
@@ -136,7 +136,10 @@ impl Session {
                 ServerOutput::Project => self.project(now),
                 ServerOutput::Health(healthy) => {
                     if let Some(proxy) = &self.proxy {
-                        self.shared.parts.registry.set_health(&proxy.workload.id, healthy);
+                        let saved = self.shared.parts.registry.set_health(&proxy.workload.id, healthy, clock::unix_ms()).await;
+                        if let Err(error) = saved {
+                            tracing::error!(workload = proxy.workload.id, %error, "a workload's health could not be saved");
+                        }
                     }
                 }
                 ServerOutput::Status => self.tell_status(),
@@ -237,7 +240,11 @@ impl Session {
         if self.projected.as_ref().is_some_and(|(generation, projected)| (*generation, projected) == (mesh.generation, &roots)) {
             return;
         }
-        let projection = weft_compile::project(&mesh.mesh, &identity_of(proxy), &roots);
+        let mut projection = weft_compile::project(&mesh.mesh, &identity_of(proxy), &roots);
+        if !mesh.mesh.workloads.contains_key(&proxy.workload.id) {
+            // A gateway is in no catalogue: who it is, only its grant says.
+            name_workload(&mut projection.view, &proxy.workload);
+        }
         let states = projection.roots.into_iter().map(|(root, state)| (root, root_state(state))).collect();
         let projected = Projected { generation: mesh.generation, view: projection.view, roots: states };
         self.projected = Some((mesh.generation, roots));
@@ -290,6 +297,14 @@ impl Session {
     }
 }
 
+/// Puts the workload, as it was granted, into its own side of the view.
+fn name_workload(view: &mut View, workload: &Workload) {
+    let own = view.values.get(&ResourceName::Inbound).map(|versioned| versioned.value.clone());
+    if let Some(ModelValue::Inbound(inbound)) = own.as_deref() {
+        view.insert(ModelValue::Inbound(Inbound { workload: workload.clone(), ..inbound.clone() }));
+    }
+}
+
 async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
@@ -327,7 +342,7 @@ fn registered_port(wire: &v1::WorkloadPort) -> Result<RegisteredPort, End> {
     })
 }
 
-fn resources(states: &BTreeMap<weft_model::ResourceName, ResourceState>) -> BTreeMap<String, ResourceStatus> {
+fn resources(states: &BTreeMap<ResourceName, ResourceState>) -> BTreeMap<String, ResourceStatus> {
     let status = |state: &ResourceState| ResourceStatus {
         sent: state.sent.clone(),
         acked: state.running.clone(),

@@ -36,18 +36,31 @@ async fn a_reference_to_nothing_is_a_diagnostic_with_its_line() {
 }
 
 #[tokio::test]
-async fn an_error_in_one_document_refuses_all() {
+async fn an_error_in_one_document_refuses_that_one() {
     let state = tempfile::tempdir().expect("temporary folder");
     let control = start(state.path(), &[]).await;
     let before = control.generation();
-    let text = format!("{}---\napiVersion: v1\nkind: Service\nmetadata:\n  name: [broken\n", service(9080));
-    let result = control.apply(&text, "bad.yaml", false).await.expect("answers");
+    let bad = "apiVersion: v1\nkind: Service\nmetadata: {name: bad}\nspec: {ports: many}\n";
+    let result = control.apply(bad, "bad.yaml", false).await.expect("answers");
     assert!(result.refused(), "{result:?}");
-    assert_eq!(actions(&result), ["refused"]);
-    assert!(control.resources().await.is_empty());
+    assert_eq!((actions(&result), control.generation()), (vec!["refused"], before));
+    let result = control.apply(&format!("{}---\n{bad}", service(9080)), "bad.yaml", false).await.expect("answers");
+    assert!(!result.refused() && result.diagnostics.iter().any(|d| d.is_error() && d.origin.line > 11), "{result:?}");
+    assert_eq!(actions(&result), ["refused", "created"]);
+    assert_eq!(control.resources().await.len(), 1);
     let empty = control.apply("# nothing\n", "empty.yaml", false).await.expect("answers");
     assert!(empty.results.is_empty());
-    assert_eq!(control.generation(), before);
+    control.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_refused_change_leaves_the_form_before() {
+    let state = tempfile::tempdir().expect("temporary folder");
+    let control = start(state.path(), &[]).await;
+    control.apply(&service(9080), "a.yaml", false).await.expect("applies");
+    let bad = service(9080).replace("9080", "many");
+    assert!(control.apply(&bad, "a.yaml", false).await.expect("answers").refused());
+    assert!(control.mesh().mesh.services[HOST][0].port(9080).is_some());
     control.shutdown().await;
 }
 

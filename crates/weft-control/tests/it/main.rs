@@ -1,5 +1,7 @@
 //! The control plane as a whole, in process: configuration in, generations, catalogue, graph and checks out.
 
+#![allow(clippy::panic, reason = "tests")]
+
 mod configuration;
 mod files;
 mod mesh;

@@ -65,8 +65,7 @@ pub(crate) async fn apply(State(state): State<ManageState>, Query(query): Query<
         ApiError::bad_request("the text is not UTF-8").line(u32::try_from(line).unwrap_or(u32::MAX)).fix("save the file as UTF-8")
     })?;
     let result = state.control.apply(text, query.source.as_deref().unwrap_or_default(), query.dry_run).await?;
-    let refused = result.diagnostics.iter().any(Diagnostic::is_error) && result.results.iter().all(|one| one.action == "refused");
-    let status = if refused { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
+    let status = if result.refused() { StatusCode::UNPROCESSABLE_ENTITY } else { StatusCode::OK };
     Ok((status, Json(result)).into_response())
 }
 

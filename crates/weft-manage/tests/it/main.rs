@@ -1,5 +1,7 @@
 //! The API as a whole: what the document promises, who may ask, and what the page gets.
 
+#![allow(clippy::panic, reason = "tests")]
+
 mod authorization;
 mod conformance;
 mod journey;
