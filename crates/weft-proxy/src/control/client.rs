@@ -80,6 +80,7 @@ pub(super) struct Client {
     failures: u32,
     rotation: Rotation,
     renewing: Option<Work<Result<Svid, MembershipError>>>,
+    clocks: Clocks,
     waiting: BTreeMap<Root, Vec<oneshot::Sender<Needed>>>,
     built: Option<Snapshot>,
     save_at: Option<Instant>,
@@ -119,6 +120,7 @@ impl Client {
             failures: 0,
             rotation: Rotation::new(),
             renewing: None,
+            clocks: Clocks::read(),
             waiting: BTreeMap::new(),
             built: None,
             save_at: None,
@@ -185,8 +187,7 @@ impl Client {
     }
 
     fn become_member(&mut self, now: Instant, member: Member, svid: Svid) {
-        let age = Duration::from_millis(clock::unix_ms().saturating_sub(svid.issued_at_ms()));
-        self.rotation.input(now, RotationEvent::Installed { lifetime: svid.lifetime(), age });
+        self.rotation.input(now, installed(&svid));
         let said = self.session.registration_mut();
         said.workload_id.clone_from(&member.workload_id);
         said.workload_name.clone_from(&member.workload_name);
@@ -216,6 +217,13 @@ impl Client {
         }
         if self.member.is_some() && matches!(self.link, LinkState::Down { retry_at } if retry_at <= now) {
             self.link = LinkState::Connecting(Box::pin(open(self.target.clone(), self.shared.svid.clone())));
+        }
+        if self.renewing.is_none()
+            && self.clocks.have_jumped()
+            && let Some(svid) = self.shared.svid.svid()
+        {
+            // The machine slept, or its clock was set: a certificate ages by the wall clock, timers do not.
+            self.rotation.input(now, installed(&svid));
         }
         self.rotation.timeout(now);
         while let Some(output) = self.rotation.poll_output() {
@@ -330,8 +338,7 @@ impl Client {
         self.renewing = None;
         match renewed {
             Ok(svid) => {
-                let age = Duration::from_millis(clock::unix_ms().saturating_sub(svid.issued_at_ms()));
-                self.rotation.input(now, RotationEvent::Installed { lifetime: svid.lifetime(), age });
+                self.rotation.input(now, installed(&svid));
                 self.kept.save_svid(&svid);
                 let not_after_s = svid.not_after_s();
                 self.shared.svid.install(svid);
@@ -498,6 +505,31 @@ async fn open(target: Target, svid: weft_pki::SvidState) -> Result<Link, String>
         }
     });
     Ok(Link { requests, responses, reports, since: clock::now(), _tasks: tasks })
+}
+
+/// Both clocks at one moment.
+struct Clocks {
+    monotonic: Instant,
+    wall: Duration,
+}
+
+impl Clocks {
+    fn read() -> Self {
+        Self { monotonic: clock::now(), wall: clock::unix() }
+    }
+
+    /// Has one run away from the other since the last look?
+    fn have_jumped(&mut self) -> bool {
+        let (before, now) = (std::mem::replace(self, Self::read()), Self::read());
+        let wall = now.wall.saturating_sub(before.wall);
+        let monotonic = now.monotonic.saturating_duration_since(before.monotonic);
+        now.wall < before.wall || wall.abs_diff(monotonic) > limits::CLOCK_JUMP
+    }
+}
+
+fn installed(svid: &Svid) -> RotationEvent {
+    let age = Duration::from_millis(clock::unix_ms().saturating_sub(svid.issued_at_ms()));
+    RotationEvent::Installed { lifetime: svid.lifetime(), age }
 }
 
 fn refusal(rejection: snapshot::Rejection) -> Refusal {

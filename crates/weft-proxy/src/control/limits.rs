@@ -20,6 +20,9 @@ pub(super) const RETRY_MAX: Duration = Duration::from_secs(3);
 /// A stream that lived this long was a success: the next pause is the first again.
 pub(super) const STABLE_AFTER: Duration = Duration::from_secs(10);
 
+/// The wall clock and the monotonic one differ by more than this between two looks: the machine slept, or somebody set the clock.
+pub(super) const CLOCK_JUMP: Duration = Duration::from_secs(2);
+
 /// Questions that wait for an answer of the control plane.
 pub(super) const NEEDS_WAITING_MAX: usize = 4096;
 /// After this time without a stream, a question is answered at once: nobody will know in time.
