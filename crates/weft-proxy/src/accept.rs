@@ -85,7 +85,7 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, from: SocketAddr, duty: Du
         }
         Duty::HttpProxy => {
             let scope = Scope::Outbound { port: 80, service: None, proxy: true };
-            let conn = Connection { worker, peer_address: from, local_address: local, peer: None, tls: None, sni: None, scope };
+            let conn = Connection::new(worker, from, local, scope);
             serve_http(Rc::new(conn), Box::new(stream), FirstBytes::Http1).await;
         }
         Duty::Gateway { port, tls } => gateway(worker, stream, from, local, port, tls).await,
@@ -98,7 +98,7 @@ async fn inbound(worker: Rc<Worker>, stream: TcpStream, from: SocketAddr, local:
     let config = worker.config();
     let mode = config.snapshot.inbound.as_ref().map(|i| i.mtls(port).0).unwrap_or_default();
     let scope = Scope::Inbound { port, pool };
-    let mut conn = Connection { worker, peer_address: from, local_address: local, peer: None, tls: None, sni: None, scope };
+    let mut conn = Connection::new(worker, from, local, scope);
     match first {
         FirstBytes::Closed => {}
         FirstBytes::Tls => {
@@ -126,7 +126,7 @@ async fn mesh_peer(mut conn: Connection, stream: Prefixed<TcpStream>, tls: &Serv
         Ok(secured) => secured,
         Err(error) => return tcp::refused(&conn, &Reject::Tls(error.to_string())),
     };
-    conn.tls = secured.peer.as_ref().map(tls_record);
+    conn.tls = secured.peer.as_ref().map(|peer| Rc::new(tls_record(peer)));
     conn.peer = secured.peer;
     let io: Io = Box::new(secured.stream);
     match secured.tls.alpn {
@@ -146,7 +146,7 @@ fn declared_opaque(conn: &Connection, port: u16) -> bool {
 pub(crate) async fn outbound(worker: Rc<Worker>, stream: Io, from: SocketAddr, wanted: SocketAddr, service: Option<Arc<Service>>) {
     let declared = service.as_ref().and_then(|s| s.port(wanted.port())).map(|p| p.protocol);
     let scope = Scope::Outbound { port: wanted.port(), service, proxy: false };
-    let conn = Connection { worker, peer_address: from, local_address: wanted, peer: None, tls: None, sni: None, scope };
+    let conn = Connection::new(worker, from, wanted, scope);
     if matches!(declared, Some(Protocol::Tcp)) {
         return tcp::outbound(conn, stream).await;
     }
@@ -176,7 +176,7 @@ async fn gateway(
     tls: Option<Arc<ArcSwap<ServerTls>>>,
 ) {
     let scope = Scope::Gateway { port, tls: tls.is_some() };
-    let mut conn = Connection { worker, peer_address: from, local_address: local, peer: None, tls: None, sni: None, scope };
+    let mut conn = Connection::new(worker, from, local, scope);
     let Some(tls) = tls else {
         let deadline = clock::now() + conn.worker.settings.header_timeout;
         return match sniff(stream, deadline).await {

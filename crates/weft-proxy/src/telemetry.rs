@@ -63,8 +63,14 @@ impl Telemetry {
         self.metrics.reader()
     }
 
-    pub(crate) fn observe(&mut self, record: RequestRecord) {
+    /// `fill` adds what is not counted; it is called only for a record that somebody will read.
+    pub(crate) fn observe(&mut self, mut record: RequestRecord, fill: impl FnOnce(&mut RequestRecord)) {
         self.metrics.observe(&record);
+        let wanted = self.edges.count_first(&record);
+        if !wanted && matches!(self.log, AccessLog::Off) {
+            return;
+        }
+        fill(&mut record);
         if !matches!(self.log, AccessLog::Off) {
             write_access_log(&record, &mut self.lines);
             if !self.lines.ends_with('\n') {
@@ -74,7 +80,9 @@ impl Telemetry {
                 self.flush_log();
             }
         }
-        self.edges.observe_owned(record);
+        if wanted {
+            self.edges.keep(record);
+        }
     }
 
     fn flush_log(&mut self) {

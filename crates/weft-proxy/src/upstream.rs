@@ -70,6 +70,13 @@ impl Upstream {
         self.entry.borrow().clone()
     }
 
+    /// Is it spoken to over the mesh?
+    pub(crate) fn is_mesh(&self) -> bool {
+        let entry = self.entry.borrow();
+        let mesh = matches!(entry.cluster.tls, UpstreamTls::Auto | UpstreamTls::IstioMutual);
+        mesh && entry.endpoints.iter().any(|e| e.tls == EndpointTls::Mesh)
+    }
+
     /// The next endpoint.
     pub(crate) fn pick(self: &Rc<Self>, now: Instant, rolls: (u32, u32), tried: &[EndpointId]) -> Result<Rc<Chosen>, Reject> {
         let mut balancer = self.balancer.borrow_mut();
@@ -173,8 +180,28 @@ impl Upstream {
 fn usable(entry: &ClusterEntry) -> Vec<Endpoint> {
     let mesh_only = entry.cluster.tls == UpstreamTls::IstioMutual;
     // A mesh endpoint without an identity was refused by the snapshot already; it must never be spoken to in plain text.
+    if entry.endpoints.is_empty() && entry.cluster.balancing == weft_model::Balancing::Passthrough {
+        return vec![by_name(&entry.cluster.name)];
+    }
     let provable = |e: &&Endpoint| e.tls != EndpointTls::Mesh || e.identity.is_some();
     entry.endpoints.iter().filter(provable).filter(|e| !mesh_only || e.tls == EndpointTls::Mesh).cloned().collect()
+}
+
+/// A service that declares no endpoints and no resolution is called by its name.
+fn by_name(name: &weft_model::ClusterName) -> Endpoint {
+    Endpoint {
+        address: weft_model::EndpointAddress::Name { host: name.host.clone(), port: name.port },
+        workload: String::new(),
+        workload_name: String::new(),
+        namespace: String::new(),
+        version: String::new(),
+        identity: None,
+        tls: EndpointTls::None,
+        target_port: name.port,
+        weight: 1,
+        locality: String::new(),
+        healthy: true,
+    }
 }
 
 /// A request counted at an endpoint.

@@ -113,8 +113,8 @@ impl Worker {
     }
 
     /// Counts, logs and reports a finished record.
-    pub(crate) fn observe(&self, record: RequestRecord) {
-        self.telemetry.borrow_mut().observe(record);
+    pub(crate) fn observe(&self, record: RequestRecord, fill: impl FnOnce(&mut RequestRecord)) {
+        self.telemetry.borrow_mut().observe(record, fill);
     }
 
     /// Clusters, pools and ejections, for `/config`.

@@ -59,6 +59,13 @@ impl EdgeAggregator {
         }
     }
 
+    /// Counts `record`, of which only the counted fields need be there yet. True: it is worth keeping, so complete it and
+    /// hand it to [`EdgeAggregator::keep`].
+    pub fn count_first(&mut self, record: &RequestRecord) -> bool {
+        self.count(record);
+        self.wants(record)
+    }
+
     /// What came together since the last call.
     pub fn take(&mut self) -> Report {
         let mut records = std::mem::take(&mut self.failures);
@@ -100,7 +107,8 @@ impl EdgeAggregator {
         room && self.limits.successes_max > 0
     }
 
-    fn keep(&mut self, record: RequestRecord) {
+    /// Keeps a record that [`EdgeAggregator::count_first`] wanted.
+    pub fn keep(&mut self, record: RequestRecord) {
         if is_notable(&record) {
             self.failures.push(record);
             return;

@@ -13,7 +13,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::OnceCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use weft_model::Service;
 use weft_pki::Peer;
 use weft_std::clock;
@@ -27,9 +27,11 @@ pub(crate) struct Connection {
     /// Proven identity of the other end.
     pub peer: Option<Peer>,
     /// The same for records.
-    pub tls: Option<TlsRecord>,
+    pub tls: Option<Rc<TlsRecord>>,
     pub sni: Option<String>,
     pub scope: Scope,
+    /// `x-forwarded-client-cert` for its requests, made once.
+    pub certified: OnceCell<Option<HeaderValue>>,
 }
 
 /// Which side of the mesh the connection came in at.
@@ -60,6 +62,11 @@ pub(crate) enum Scope {
 }
 
 impl Connection {
+    /// A connection of which no more is known yet than where it comes from and what it is for.
+    pub(crate) fn new(worker: Rc<Worker>, peer_address: SocketAddr, local_address: SocketAddr, scope: Scope) -> Self {
+        Self { worker, peer_address, local_address, peer: None, tls: None, sni: None, scope, certified: OnceCell::new() }
+    }
+
     /// `http` or `https`, as the caller sees it.
     pub(crate) fn scheme(&self) -> &'static str {
         match self.scope {
@@ -104,10 +111,13 @@ impl Connection {
     /// Tells the program whose certificate the caller showed.
     pub(crate) fn certify_client(&self, map: &mut HeaderMap) {
         let Some(peer) = &self.peer else { return };
-        let own = self.worker.config();
-        let own = own.snapshot.inbound.as_ref().map(|i| i.workload.identity.to_string()).unwrap_or_default();
-        if let Ok(value) = HeaderValue::from_str(&format!("By={own};URI={}", peer.id)) {
-            map.insert(headers::FORWARDED_CLIENT_CERT, value);
+        let made = self.certified.get_or_init(|| {
+            let config = self.worker.config();
+            let own = config.snapshot.inbound.as_ref().map(|i| i.workload.identity.to_string()).unwrap_or_default();
+            HeaderValue::from_str(&format!("By={own};URI={}", peer.id)).ok()
+        });
+        if let Some(value) = made {
+            map.insert(headers::FORWARDED_CLIENT_CERT, value.clone());
         }
     }
 
@@ -224,7 +234,7 @@ fn ended_with(conn: &Connection, error: Option<hyper::Error>) {
         }
         () => return,
     };
-    conn.worker.observe(RequestRecord {
+    let record = RequestRecord {
         id: format!("{:016x}{:016x}", conn.worker.random(), conn.worker.random()),
         proxy: conn.worker.proxy_id(),
         reporter: if matches!(conn.scope, Scope::Inbound { .. }) { Reporter::Destination } else { Reporter::Source },
@@ -236,7 +246,8 @@ fn ended_with(conn: &Connection, error: Option<hyper::Error>) {
         source: conn.source_party(&HeaderMap::new()),
         destination: conn.destination_party(),
         downstream: conn.peer_address.to_string(),
-        tls: conn.tls.clone(),
+        tls: conn.tls.as_deref().cloned(),
         ..RequestRecord::default()
-    });
+    };
+    conn.worker.observe(record, |_| ());
 }

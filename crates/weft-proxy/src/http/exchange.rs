@@ -1,32 +1,101 @@
 //! One exchange: the record of a request from its start to the last byte of its answer, closed exactly once.
 
 use super::{Connection, Scope, body::Lasting, headers, normalize::Target};
-use crate::worker::Worker;
-use http::{HeaderMap, Method, Version};
+use crate::{upstream::Chosen, worker::Worker};
+use http::{
+    HeaderValue, Method, Version,
+    header::{CONTENT_TYPE, USER_AGENT},
+    request::Parts,
+    uri::PathAndQuery,
+};
 use hyper::upgrade::OnUpgrade;
-use std::rc::Rc;
+use std::{cell::Cell, rc::Rc, sync::Arc};
+use weft_model::{ClusterName, HttpRoute};
 use weft_std::clock::{self, Instant};
-use weft_telemetry::{Party, Reporter, RequestRecord, ResponseFlag, TraceContext, details};
+use weft_telemetry::{Attempt, Party, Reporter, RequestRecord, ResponseFlag, TlsRecord, TraceContext, details};
 
 /// The record under way. Dropping it unfinished means that the caller left.
 pub(crate) struct Exchange {
-    /// What will be logged, counted and reported.
+    /// What is counted. The rest of the record is in `facts` and goes in only if somebody will read it.
     pub record: RequestRecord,
+    pub facts: Facts,
     worker: Rc<Worker>,
     started: Instant,
     done: bool,
     /// Bytes of the request's body so far.
-    pub received: Rc<std::cell::Cell<u64>>,
+    pub received: Rc<Cell<u64>>,
     /// Places, connections and counts that last as long as the exchange.
     pub lasting: Lasting,
     /// Both sides of an accepted upgrade, until the tunnel between them starts.
     pub tunnel: Option<(OnUpgrade, OnUpgrade)>,
 }
 
+/// What is known of an exchange in the form in which it is at hand, so that most exchanges never write it out.
+pub(crate) struct Facts {
+    pub id: HeaderValue,
+    context: TraceContext,
+    parent: Option<TraceContext>,
+    connection: Rc<Connection>,
+    version: Version,
+    method: Method,
+    path: Option<PathAndQuery>,
+    authority: String,
+    user_agent: Option<HeaderValue>,
+    forwarded_for: Option<HeaderValue>,
+    pub route: Option<Arc<HttpRoute>>,
+    pub cluster: Option<ClusterName>,
+    pub tls: Option<Rc<TlsRecord>>,
+    /// The endpoint of the last attempt.
+    pub chosen: Option<Rc<Chosen>>,
+    /// A first attempt that succeeded, as status and length.
+    pub first: Option<(u16, u64)>,
+}
+
+impl Facts {
+    /// Writes out a first attempt that was only noted.
+    pub(crate) fn write_first(&mut self, record: &mut RequestRecord) {
+        if let (Some((status, duration_us)), Some(chosen)) = (self.first.take(), &self.chosen) {
+            let (endpoint, workload) = (chosen.endpoint.address.to_string(), chosen.endpoint.workload.clone());
+            record.attempts.push(Attempt { endpoint, workload, outcome: status.to_string(), duration_us });
+        }
+    }
+
+    fn fill(&mut self, record: &mut RequestRecord) {
+        let text = |value: &Option<HeaderValue>| value.as_ref().and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        record.id = self.id.to_str().unwrap_or_default().to_owned();
+        record.trace_id = self.context.trace_hex();
+        record.span_id = self.context.span_hex();
+        record.parent_span_id = self.parent.as_ref().map(|p| p.span_hex()).unwrap_or_default();
+        record.proxy = self.connection.worker.proxy_id();
+        record.protocol = if self.version == Version::HTTP_2 { "HTTP/2" } else { "HTTP/1.1" }.into();
+        record.method = self.method.as_str().to_owned();
+        record.path = self.path.as_ref().map_or_else(|| "/".to_owned(), ToString::to_string);
+        record.authority = std::mem::take(&mut self.authority);
+        (record.user_agent, record.forwarded_for) = (text(&self.user_agent), text(&self.forwarded_for));
+        record.downstream = self.connection.peer_address.to_string();
+        record.sni = self.connection.sni.clone().unwrap_or_default();
+        record.tls = self.tls.as_deref().cloned();
+        if let Some(route) = &self.route {
+            record.route.clone_from(&route.name);
+            record.route_origin = Some(route.origin.clone());
+        }
+        record.cluster = match (&self.connection.scope, &self.cluster) {
+            (Scope::Inbound { port, .. }, _) => format!("inbound|{port}||"),
+            (_, Some(cluster)) => cluster.to_string(),
+            (_, None) => String::new(),
+        };
+        self.write_first(record);
+        if record.details.is_empty() {
+            record.details = details::VIA_UPSTREAM.into();
+        }
+    }
+}
+
 impl Exchange {
     /// Begins a record and gives the request its id and its trace context, in place.
-    pub(crate) fn start(conn: &Connection, method: &Method, version: Version, path: &str, headers: &mut HeaderMap) -> Box<Self> {
+    pub(crate) fn start(conn: &Rc<Connection>, parts: &mut Parts) -> Box<Self> {
         let worker = conn.worker.clone();
+        let headers = &mut parts.headers;
         let trusted = conn.peer.is_some() || matches!(conn.scope, Scope::Outbound { .. });
         let id = headers::request_id(headers, trusted, &worker);
         let parent = headers.get("traceparent").and_then(|v| v.to_str().ok()).and_then(TraceContext::parse);
@@ -35,56 +104,62 @@ impl Exchange {
             Some(parent) => parent.child(span),
             None => TraceContext::root(u128::from(worker.random()) << 64 | u128::from(worker.random()), span, true),
         };
-        if let Ok(value) = context.to_string().parse() {
-            headers.insert("traceparent", value);
-        }
-        let text = |name: http::HeaderName| headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        headers.insert(headers::TRACEPARENT, headers::traceparent(&context));
         let record = RequestRecord {
-            id,
-            trace_id: context.trace_hex(),
-            span_id: context.span_hex(),
-            parent_span_id: parent.map(|p| p.span_hex()).unwrap_or_default(),
-            proxy: worker.proxy_id(),
             reporter: if matches!(conn.scope, Scope::Inbound { .. }) { Reporter::Destination } else { Reporter::Source },
             start_unix_ms: clock::unix_ms(),
-            protocol: if version == Version::HTTP_2 { "HTTP/2" } else { "HTTP/1.1" }.into(),
-            grpc: headers.get("content-type").is_some_and(|v| v.as_bytes().starts_with(b"application/grpc")),
-            method: method.as_str().to_owned(),
-            path: path.to_owned(),
-            user_agent: text(http::header::USER_AGENT),
-            forwarded_for: text(http::HeaderName::from_static("x-forwarded-for")),
-            downstream: conn.peer_address.to_string(),
-            sni: conn.sni.clone().unwrap_or_default(),
+            grpc: headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/grpc")),
             source: conn.source_party(headers),
             destination: conn.destination_party(),
-            tls: conn.tls.clone(),
+            tls: conn.tls.as_ref().map(|_| unwritten()),
             ..RequestRecord::default()
         };
-        Box::new(Self {
-            record,
-            worker,
-            started: clock::now(),
-            done: false,
-            received: Rc::default(),
-            lasting: Lasting::default(),
-            tunnel: None,
-        })
+        let facts = Facts {
+            id,
+            context,
+            parent,
+            connection: conn.clone(),
+            version: parts.version,
+            method: parts.method.clone(),
+            path: parts.uri.path_and_query().cloned(),
+            authority: String::new(),
+            user_agent: headers.get(USER_AGENT).cloned(),
+            forwarded_for: headers.get(headers::FORWARDED_FOR).cloned(),
+            route: None,
+            cluster: None,
+            tls: conn.tls.clone(),
+            chosen: None,
+            first: None,
+        };
+        let (received, lasting) = (Rc::default(), Lasting::default());
+        Box::new(Self { record, facts, worker, started: clock::now(), done: false, received, lasting, tunnel: None })
     }
 
     /// Notes the normalised target.
     pub(crate) fn target(&mut self, target: &Target) {
-        self.record.authority.clone_from(&target.authority);
+        self.facts.authority.clone_from(&target.authority);
     }
 
-    /// The callee as its endpoint describes it.
-    pub(crate) fn callee(&mut self, endpoint: &weft_model::Endpoint, service: &str) {
-        self.record.destination = Party {
-            workload: endpoint.workload_name.clone(),
-            namespace: endpoint.namespace.clone(),
-            service: service.to_owned(),
-            version: endpoint.version.clone(),
-            principal: endpoint.identity.as_ref().map(ToString::to_string).unwrap_or_default(),
-        };
+    /// Notes the TLS of the upstream connection.
+    pub(crate) fn upstream_tls(&mut self, tls: Option<&Rc<TlsRecord>>) {
+        self.record.tls = tls.map(|_| unwritten());
+        self.facts.tls = tls.cloned();
+    }
+
+    /// The callee as its endpoint describes it, unless it has introduced itself.
+    fn name_callee(&mut self) {
+        if self.record.destination != Party::default() {
+            return;
+        }
+        if let Some(chosen) = &self.facts.chosen {
+            self.record.destination = Party {
+                workload: chosen.endpoint.workload_name.clone(),
+                namespace: chosen.endpoint.namespace.clone(),
+                service: self.facts.cluster.as_ref().map(|c| c.host.split('.').next().unwrap_or_default().to_owned()).unwrap_or_default(),
+                version: chosen.endpoint.version.clone(),
+                principal: chosen.endpoint.identity.as_ref().map(ToString::to_string).unwrap_or_default(),
+            };
+        }
     }
 
     /// Nothing is recorded of it: others tell the whole.
@@ -97,6 +172,7 @@ impl Exchange {
         if std::mem::replace(&mut self.done, true) {
             return;
         }
+        self.name_callee();
         let record = &mut self.record;
         match ended {
             Ended::Complete => {}
@@ -119,8 +195,14 @@ impl Exchange {
         record.bytes_received = self.received.get();
         record.duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.lasting.release(ended == Ended::Complete);
-        self.worker.observe(std::mem::take(record));
+        let facts = &mut self.facts;
+        self.worker.observe(std::mem::take(&mut self.record), |record| facts.fill(record));
     }
+}
+
+/// Stands for the TLS of the hop while only its being there is counted.
+fn unwritten() -> TlsRecord {
+    TlsRecord { version: String::new(), group: String::new(), peer: String::new(), peer_not_after_unix_s: 0 }
 }
 
 impl Drop for Exchange {

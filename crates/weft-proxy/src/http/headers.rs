@@ -2,10 +2,11 @@
 
 use crate::worker::Worker;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
-use weft_telemetry::Party;
+use weft_telemetry::{Party, TraceContext};
 
 /// Tells the other proxy of a mesh hop who this one stands for: `workload;namespace;service;version`.
 pub(crate) const PEER: HeaderName = HeaderName::from_static("x-weft-peer");
+pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub(crate) const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-forwarded-client-cert");
 pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -60,26 +61,48 @@ pub(crate) fn strip_weft(headers: &mut HeaderMap) {
     }
 }
 
+const DIGITS: &[u8; 16] = b"0123456789abcdef";
+
+/// Writes `bytes` in lower-case hex.
+fn hex(bytes: &[u8], out: &mut [u8]) {
+    for (byte, pair) in bytes.iter().zip(out.chunks_exact_mut(2)) {
+        pair[0] = DIGITS[usize::from(byte >> 4)];
+        pair[1] = DIGITS[usize::from(byte & 15)];
+    }
+}
+
+/// The header of a trace context: the same as its text form, without going through a formatter.
+pub(crate) fn traceparent(context: &TraceContext) -> HeaderValue {
+    let mut text = *b"00-................................-................-00";
+    hex(&context.trace_id, &mut text[3..35]);
+    hex(&context.span_id, &mut text[36..52]);
+    text[54] = if context.sampled { b'1' } else { b'0' };
+    HeaderValue::from_bytes(&text).expect("hex and dashes are legal")
+}
+
 /// The request's id: taken over from where it can be believed, else made here.
-pub(crate) fn request_id(headers: &mut HeaderMap, trusted: bool, worker: &Worker) -> String {
+pub(crate) fn request_id(headers: &mut HeaderMap, trusted: bool, worker: &Worker) -> HeaderValue {
     let sane = |v: &&HeaderValue| v.len() <= 128 && !v.is_empty() && v.as_bytes().iter().all(|b| b.is_ascii_graphic());
-    if let Some(id) = headers.get(REQUEST_ID).filter(|v| trusted && sane(v)).and_then(|v| v.to_str().ok()) {
-        return id.to_owned();
+    if let Some(id) = headers.get(REQUEST_ID).filter(|v| trusted && sane(v)) {
+        return id.clone();
     }
-    let (a, b) = (worker.random(), worker.random());
-    // A version 4 UUID (RFC 9562 §5.4).
-    let id = format!(
-        "{:08x}-{:04x}-4{:03x}-{:04x}-{:012x}",
-        a >> 32,
-        a >> 16 & 0xffff,
-        a & 0xfff,
-        0x8000 | (b >> 48 & 0x3fff),
-        b & 0xffff_ffff_ffff
-    );
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        headers.insert(REQUEST_ID, value);
-    }
+    let id = uuid(worker.random(), worker.random());
+    headers.insert(REQUEST_ID, id.clone());
     id
+}
+
+/// A version 4 UUID (RFC 9562 §5.4) of random bits.
+fn uuid(a: u64, b: u64) -> HeaderValue {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&a.to_be_bytes());
+    bytes[8..].copy_from_slice(&b.to_be_bytes());
+    bytes[6] = 0x40 | bytes[6] & 0x0f;
+    bytes[8] = 0x80 | bytes[8] & 0x3f;
+    let mut text = *b"........-....-....-....-............";
+    for (part, at) in [(0..4, 0), (4..6, 9), (6..8, 14), (8..10, 19), (10..16, 24)] {
+        hex(&bytes[part.clone()], &mut text[at..at + 2 * part.len()]);
+    }
+    HeaderValue::from_bytes(&text).expect("hex and dashes are legal")
 }
 
 /// `grpc-status` of headers or trailers.
@@ -117,6 +140,13 @@ mod tests {
         let mut headers = map(&[("x-weft-peer", "a"), ("x-weft-x", "b"), ("x-other", "c")]);
         strip_weft(&mut headers);
         assert_eq!(headers.len(), 1);
+    }
+
+    #[test]
+    fn ids_have_their_standard_form() {
+        let context = TraceContext { trace_id: [0xab; 16], span_id: [0x01; 8], sampled: true };
+        assert_eq!(traceparent(&context), context.to_string());
+        assert_eq!(uuid(0x0123_4567_89ab_cdef, u64::MAX), "01234567-89ab-4def-bfff-ffffffffffff");
     }
 
     #[test]

@@ -28,6 +28,7 @@ use weft_balance::{Counters, Overflow, Slot};
 use weft_model::{ConnectionLimits, EndpointAddress, SpiffeId};
 use weft_pki::{Alpn, Peer};
 use weft_std::clock::{self, Instant};
+use weft_telemetry::TlsRecord;
 use weft_wire::tls::ClientTls;
 
 /// Where the connections of a pool lead.
@@ -74,7 +75,8 @@ pub(crate) struct Pool {
 
 /// What holds for a connection from its begin to its end.
 struct Facts {
-    peer: Option<Peer>,
+    /// Who answers, when it proved an identity.
+    tls: Option<Rc<TlsRecord>>,
     served: Cell<u32>,
     _slot: Slot,
 }
@@ -200,7 +202,7 @@ impl Pool {
             // Its failure is told to the exchange that uses it; an idle one just goes.
             connection.with_upgrades().await.ok();
         });
-        let facts = Rc::new(Facts { peer, served: Cell::new(0), _slot: slot });
+        let facts = Rc::new(Facts { tls: peer.as_ref().map(|p| Rc::new(super::tls_record(p))), served: Cell::new(0), _slot: slot });
         Ok(self.lent(Lent::One(sender), facts, false))
     }
 
@@ -237,7 +239,7 @@ impl Pool {
         worker.tasks.spawn_local("upstream h2", async move {
             connection.await.ok();
         });
-        let facts = Rc::new(Facts { peer, served: Cell::new(0), _slot: slot });
+        let facts = Rc::new(Facts { tls: peer.as_ref().map(|p| Rc::new(super::tls_record(p))), served: Cell::new(0), _slot: slot });
         let shared = Rc::new(Shared { sender, streams: Cell::new(0), facts: facts.clone() });
         self.shared.borrow_mut().push(shared.clone());
         Ok(self.lent(Lent::Two(shared), facts, false))
@@ -346,8 +348,8 @@ impl Lease {
     }
 
     /// Who answers, when it proved an identity.
-    pub(crate) fn peer(&self) -> Option<&Peer> {
-        self.facts.peer.as_ref()
+    pub(crate) fn tls(&self) -> Option<&Rc<TlsRecord>> {
+        self.facts.tls.as_ref()
     }
 
     /// The exchange is over; after a clean one the connection is free for the next.

@@ -35,8 +35,7 @@ enum Reply {
 pub(crate) async fn serve(conn: Rc<Connection>, request: Request<Incoming>) -> Response<ResponseBody> {
     let config = conn.worker.config();
     let (mut parts, body) = request.into_parts();
-    let path = parts.uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
-    let mut exchange = Exchange::start(&conn, &parts.method, parts.version, path, &mut parts.headers);
+    let mut exchange = Exchange::start(&conn, &mut parts);
     let version = parts.version;
     // Boxed: the pipeline's state is large, and the connection's own future would carry it while idle.
     let outcome = Box::pin(request_pipeline(&conn, config, parts, body, &mut exchange)).await;
@@ -98,8 +97,6 @@ async fn inbound(
     conn.certify_client(&mut parts.headers);
     let on_upgrade = upgrade.is_some().then(|| downstream_upgrade(&mut parts));
     let head = make_head(conn, parts, target, upgrade)?;
-    exchange.record.cluster = format!("inbound|{port}||");
-    exchange.record.details = details::VIA_UPSTREAM.into();
     let response = upstream::send_to_program(permit, &conn.worker, pool, version, head, body, exchange).await?;
     Ok(answer(response, None, on_upgrade, exchange))
 }
@@ -116,8 +113,7 @@ async fn outbound(
 ) -> Result<Reply, Reject> {
     let found = destination::route(conn, config, &parts, &target).await?;
     let (config, route) = (found.config, found.route);
-    exchange.record.route.clone_from(&route.name);
-    exchange.record.route_origin = Some(route.origin.clone());
+    exchange.facts.route = Some(route.clone());
     exchange.record.destination_service = found.service;
     let started = clock::now();
     fault(conn, &route, exchange).await?;
@@ -141,20 +137,21 @@ async fn outbound(
         Backend::Invalid { status, reason } => return Err(Reject::InvalidBackend { status: *status, reason: reason.clone() }),
     };
     let upstream = config.upstreams.get(name).ok_or_else(|| Reject::NoCluster(name.to_string()))?;
-    exchange.record.cluster = name.to_string();
+    exchange.facts.cluster = Some(name.clone());
     exchange.record.destination_service.clone_from(&name.host);
     let gateway = matches!(conn.scope, Scope::Gateway { .. });
     let version = inner_version(upstream.entry().cluster.protocol, parts.version, exchange.record.grpc, upgrade.is_some(), gateway);
     let on_upgrade = upgrade.is_some().then(|| downstream_upgrade(&mut parts));
     let mut head = make_head(conn, parts, target, upgrade)?;
     rewrite(&route, chosen, &mut head)?;
-    conn.introduce(&config, &mut head.headers);
+    if upstream.is_mesh() {
+        conn.introduce(&config, &mut head.headers);
+    }
     mirror(conn, &config, &route, &head);
     let deadline = crate::upstream::millis(route.timeout_ms.filter(|ms| *ms > 0)).map(|limit| started + limit);
-    exchange.record.details = details::VIA_UPSTREAM.into();
     let sending = Sending { worker: &conn.worker, upstream, route: &route, version, deadline };
     let mut response = sending.send(Permit::judged_at_destination(), head, body, exchange).await?;
-    if let Some(callee) = exchange.record.tls.as_ref().and_then(|tls| headers::peer_party(response.headers(), tls.peer.clone())) {
+    if let Some(callee) = exchange.facts.tls.as_ref().and_then(|tls| headers::peer_party(response.headers(), tls.peer.clone())) {
         exchange.record.destination = callee;
     }
     headers::strip_weft(response.headers_mut());
@@ -338,13 +335,18 @@ fn finish(conn: &Rc<Connection>, outcome: Result<Reply, Reject>, mut exchange: B
             exchange.record.details = details::DIRECT_RESPONSE.into();
             response
         }
-        Err(reject) => refuse(&reject, &mut exchange),
+        Err(reject) => {
+            let mut response = refuse(&reject, &mut exchange);
+            // What could not be understood may be followed by more of the kind.
+            if matches!(reject, Reject::BadRequest(_)) && version != Version::HTTP_2 {
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            response
+        }
     };
     exchange.record.status = response.status().as_u16();
     response.headers_mut().insert(header::SERVER, HeaderValue::from_static("weft"));
-    if let Ok(id) = HeaderValue::from_str(&exchange.record.id) {
-        response.headers_mut().insert(headers::REQUEST_ID, id);
-    }
+    response.headers_mut().insert(headers::REQUEST_ID, exchange.facts.id.clone());
     conn.introduce_callee(response.headers_mut());
     response.map(|bytes| ResponseBody::local(bytes, Some(exchange)))
 }
@@ -352,6 +354,7 @@ fn finish(conn: &Rc<Connection>, outcome: Result<Reply, Reject>, mut exchange: B
 /// An answer that says what happened, under which code, and how to learn more.
 fn refuse(reject: &Reject, exchange: &mut Exchange) -> Response<Bytes> {
     let flag = reject.flag();
+    let id = exchange.facts.id.clone();
     let record = &mut exchange.record;
     record.flags.extend(flag);
     record.details = reject.details();
@@ -375,7 +378,7 @@ fn refuse(reject: &Reject, exchange: &mut Exchange) -> Response<Bytes> {
         }
         return response;
     }
-    let body = format!("{}\n[{code} {side}] weft why {}\n", reject.words(), record.id);
+    let body = format!("{}\n[{code} {side}] weft why {}\n", reject.words(), id.to_str().unwrap_or_default());
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = reject.status();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));

@@ -291,7 +291,7 @@ impl Sending<'_> {
         let mut tried: Vec<EndpointId> = Vec::new();
         loop {
             let chosen = self.upstream.pick(clock::now(), (self.worker.roll(), self.worker.roll()), &tried)?;
-            exchange.callee(&chosen.endpoint, &self.upstream.entry().cluster.name.host);
+            exchange.facts.chosen = Some(chosen.clone());
             exchange.lasting.in_flight = Some(self.upstream.in_flight(&chosen));
             let started = clock::now();
             let outcome = self.one(&chosen, request, &sent, retry).await;
@@ -305,6 +305,7 @@ impl Sending<'_> {
             });
             let granted = again.filter(|_| exchange.lasting.admitted.as_mut().is_some_and(Admitted::try_retry));
             let Some(retry) = granted else { return self.last(outcome, failures, exchange) };
+            exchange.facts.write_first(&mut exchange.record);
             let unsent = outcome.err().and_then(|failed| failed.request);
             request = match (unsent, &spare) {
                 (Some(request), _) => request,
@@ -317,22 +318,32 @@ impl Sending<'_> {
 
     /// Notes how an attempt went, in the record and at the balancer.
     fn note(&self, chosen: &Chosen, outcome: Outgoing, started: Instant, exchange: &mut Exchange) -> (AttemptFailure, Outgoing) {
-        let (failure, words) = match &outcome {
+        let failure = match &outcome {
             Ok((response, lease)) => {
                 let status = response.status().as_u16();
                 self.upstream.observed(chosen.id, Outcome::Status(status), clock::now());
-                exchange.record.tls = lease.peer().map(tls_record);
+                exchange.upstream_tls(lease.tls());
                 let grpc_status = super::headers::grpc_status(response.headers());
-                (AttemptFailure::Response { status, grpc_status }, status.to_string())
+                AttemptFailure::Response { status, grpc_status }
             }
             Err(Failed { why, .. }) => {
                 if !matches!(why, Why::NoConnection(NoConnection::Overflow(_))) {
                     self.upstream.observed(chosen.id, Outcome::Failed, clock::now());
                 }
-                (why.failure(), why.words())
+                why.failure()
             }
         };
-        note_attempt(exchange, &chosen.endpoint.address.to_string(), &chosen.endpoint.workload, words, started);
+        match (&outcome, exchange.record.attempts.is_empty()) {
+            // The usual case is written out only if somebody will read it.
+            (Ok((response, _)), true) if response.status().as_u16() < 500 => {
+                let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
+                exchange.facts.first = Some((response.status().as_u16(), duration_us));
+            }
+            _ => {
+                let address = chosen.endpoint.address.to_string();
+                note_attempt(exchange, &address, &chosen.endpoint.workload, words(&outcome), started);
+            }
+        }
         (failure, outcome)
     }
 
@@ -361,6 +372,13 @@ impl Sending<'_> {
                 Err(_) => Err(Failed { why: Why::PerTry(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)), request: None }),
             },
         }
+    }
+}
+
+fn words(outcome: &Outgoing) -> String {
+    match outcome {
+        Ok((response, _)) => response.status().as_u16().to_string(),
+        Err(failed) => failed.why.words(),
     }
 }
 

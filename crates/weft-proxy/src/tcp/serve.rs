@@ -180,7 +180,7 @@ fn start(conn: &Connection) -> RequestRecord {
         sni: conn.sni.clone().unwrap_or_default(),
         source: conn.source_party(&http::HeaderMap::new()),
         destination: conn.destination_party(),
-        tls: conn.tls.clone(),
+        tls: conn.tls.as_deref().cloned(),
         details: details::VIA_UPSTREAM.into(),
         ..RequestRecord::default()
     }
@@ -200,5 +200,5 @@ fn finish(conn: &Connection, mut record: RequestRecord, started: Instant, outcom
         tracing::debug!(reason = reject.words(), "a connection was refused");
     }
     record.duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    conn.worker.observe(record);
+    conn.worker.observe(record, |_| ());
 }
