@@ -98,7 +98,7 @@ export function health(windowS) {
   const ago = (minutes) => Date.now() - minutes * 60_000;
   return {
     status: failing ? 'failing' : 'degraded',
-    sentence: `checkout → payments fails ${((failing?.traffic.errorRatio ?? 0) * 100).toFixed(0)} % of requests, and frontend → checkout with it; the other ${all.length - 2} links answer.`,
+    sentence: `checkout → payments fails ${((failing?.traffic.errorRatio ?? 0) * 100).toFixed(0)} % of requests, and frontend → checkout with it; the other ${all.length - 2} edges answer.`,
     generation: 14,
     atUnixMs: Date.now(),
     windowS,

@@ -77,7 +77,7 @@ describe('every page renders', () => {
 test('a click on an edge opens it, and leads to why', async () => {
   await open();
   await page.locator(`[data-edge="${PAYMENTS}"]`).click();
-  await page.getByRole('complementary', { name: 'Link checkout to payments' }).waitFor();
+  await page.getByRole('complementary', { name: 'Edge checkout to payments' }).waitFor();
   assert.match(page.url(), /edge=/, 'the edge is in the address');
   await page.getByRole('link', { name: 'Why did the last one fail?' }).click();
   await page.getByTestId('why-sentence').waitFor();
@@ -162,6 +162,7 @@ test('signing in: by hand, wrongly, and by the address', async () => {
   await page.getByText('Sign in to this mesh').waitFor();
   await page.goto(`${mock.url}/?token=${mock.token}#/services`);
   await page.getByText('ratings').first().waitFor();
+  assert.ok(!(await page.getByText('Sign in to this mesh').isVisible()));
   assert.equal(page.url(), `${mock.url}/#/services`, 'the token left the address');
   complaints = complaints.filter((c) => !/401|ERR_INCOMPLETE_CHUNKED|ERR_EMPTY/.test(c));
   well();

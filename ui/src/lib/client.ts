@@ -29,6 +29,8 @@ interface Options<P extends Get> {
 }
 
 let signedOut: () => void = () => undefined;
+/** Grows with each sign-in: a refusal from before it says nothing about the session of now. */
+let session = 0;
 
 /** Calls `then` whenever the server asks to sign in. */
 export function onSignedOut(then: () => void): void {
@@ -44,6 +46,7 @@ export async function get<P extends Get>(path: P, options: Options<P> = {}): Pro
 /** Trades the token for a session cookie. */
 export async function signIn(token: string): Promise<void> {
   await send(`${BASE}/sign-in`, { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify({ token }) }, true);
+  session += 1;
 }
 
 /** Address of the stream of ticks. */
@@ -58,6 +61,7 @@ function address(path: string, params: Record<string, unknown> | undefined, quer
 }
 
 async function send(url: string, init: RequestInit, signingIn = false): Promise<Response> {
+  const asked = session;
   let response: Response;
   try {
     response = await fetch(url, { ...init, credentials: 'same-origin', signal: AbortSignal.timeout(TIMEOUT_MS) });
@@ -65,7 +69,7 @@ async function send(url: string, init: RequestInit, signingIn = false): Promise<
     throw new ApiError(0, { code: 'offline', message: 'The control plane does not answer.', fix: 'Is `weft up` still running? This page tries again by itself.' });
   }
   if (response.ok) return response;
-  if (response.status === 401 && !signingIn) signedOut();
+  if (response.status === 401 && !signingIn && asked === session) signedOut();
   throw new ApiError(response.status, await errorBody(response));
 }
 

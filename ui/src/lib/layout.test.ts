@@ -39,7 +39,7 @@ describe('layout', () => {
     expect(placed.nodes.get('b')!.x).toBeLessThan(placed.nodes.get('d')!.x);
   });
 
-  it('stays as it is when a link rests, and has room for a new one', () => {
+  it('stays as it is when an edge rests, and has room for a new one', () => {
     const all = structure(shop());
     const fewer = structure(graph(shop().nodes, shop().edges.slice(1)));
     expect(key(remember(all, fewer))).toBe(key(all));

@@ -1,4 +1,4 @@
-// Where nodes and edges stand. Depends on which nodes and links there are, never on their numbers: so that nothing moves when
+// Where nodes and edges stand. Depends on which nodes and edges there are, never on their numbers: so that nothing moves when
 // a rate changes.
 import { Graph as Dagre, layout } from '@dagrejs/dagre';
 import type { Edge, Graph, GraphNode } from './types';
@@ -48,7 +48,7 @@ export function key(s: Structure): string {
 /** Places everything from left to right. */
 export function place(s: Structure): Layout {
   const g = new Dagre({ multigraph: true });
-  g.setGraph({ rankdir: 'LR', nodesep: 38, edgesep: 26, ranksep: 46, marginx: 12, marginy: 12, ranker: 'network-simplex' });
+  g.setGraph({ rankdir: 'LR', nodesep: 38, edgesep: 26, ranksep: 56, marginx: 12, marginy: 12, ranker: 'network-simplex' });
   g.setDefaultEdgeLabel(() => ({}));
   for (const id of s.nodes) g.setNode(id, { width: NODE_WIDTH, height: NODE_HEIGHT });
   for (const e of s.edges) g.setEdge(e.source, e.destination, { width: LABEL_WIDTH, height: LABEL_HEIGHT, labelpos: 'c' }, e.id);
@@ -83,7 +83,7 @@ function level(points: Point[], label: Point): Point[] {
   const at = points.findIndex((p) => Math.abs(p.x - label.x) < 1 && Math.abs(p.y - label.y) < 1);
   if (at <= 0 || at >= points.length - 1) return points;
   const half = LABEL_WIDTH / 2;
-  const flat = [-half, -half / 2, half / 2, half].map((dx) => ({ x: label.x + dx, y: label.y }));
+  const flat = [-half - 12, -half - 4, -half + 8, half - 8, half + 4, half + 12].map((dx) => ({ x: label.x + dx, y: label.y }));
   return [...points.slice(0, at), ...flat, ...points.slice(at + 1)];
 }
 
@@ -113,7 +113,7 @@ function distance(a: Point, b: Point): number {
   return Math.hypot(a.x - b.x, a.y - b.y);
 }
 
-/** Keeps what was seen before (as idle) so that a link that rests does not make the others move. */
+/** Keeps what was seen before (as idle) so that an edge that rests does not make the others move. */
 export function remember(before: Structure | undefined, now: Structure): Structure {
   if (!before) return now;
   const edges = new Map([...before.edges, ...now.edges].map((e) => [e.id, e]));
@@ -121,7 +121,7 @@ export function remember(before: Structure | undefined, now: Structure): Structu
   return { nodes: [...nodes].sort(), edges: [...edges.values()].sort((a, b) => (a.id < b.id ? -1 : 1)) };
 }
 
-/** Past `max` nodes: the ends of unhealthy links first, then the busiest. */
+/** Past `max` nodes: the ends of unhealthy edges first, then the busiest. */
 export function disclose(graph: Graph, max = NODES_MAX): { graph: Graph; hidden: number } {
   if (graph.nodes.length <= max) return { graph, hidden: 0 };
   const bad = new Set(graph.edges.filter((e) => e.health === 'failing' || e.health === 'degraded').flatMap((e) => [e.source, e.destination]));

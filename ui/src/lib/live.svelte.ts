@@ -11,6 +11,8 @@ type Link = 'connecting' | 'live' | 'polling' | 'lost';
 class Live {
   link = $state<Link>('connecting');
   signedOut = $state(false);
+  /** Nothing is asked before the token of the address, if there is one, was traded. */
+  ready = $state(false);
   health = $state.raw<Health>();
   graph = $state.raw<Graph>();
   /** Moves each second, for `12 s ago`. */
@@ -32,6 +34,7 @@ class Live {
 
   async connect(): Promise<void> {
     this.signedOut = false;
+    this.ready = true;
     await this.ask();
     if (!this.signedOut) this.#listen();
   }
