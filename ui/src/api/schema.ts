@@ -1115,6 +1115,17 @@ export interface components {
             acked: string;
             nack?: components["schemas"]["Nack"];
         };
+        /** @description A part of its configuration that a proxy took over and cannot carry out, as a port that another program has. */
+        ProxyProblem: {
+            /** @description Name of the resource. */
+            resource: string;
+            /** @description Field inside it; empty for the whole. */
+            field: string;
+            message: string;
+            /** @description What to do; left out when not known. */
+            fix?: string;
+            origin: components["schemas"]["Origin"];
+        };
         /** @description A proxy and its session. */
         Proxy: {
             /**
@@ -1145,6 +1156,8 @@ export interface components {
             /** @description Address of its admin endpoint. */
             admin?: string;
             certificateNotAfterUnixS?: number;
+            /** @description What it took over and cannot carry out now; left out when nothing. */
+            problems?: components["schemas"]["ProxyProblem"][];
         };
         /** @description What a proxy was sent, by resource name. */
         ProxyConfig: {
