@@ -12,6 +12,10 @@ mod report;
 mod scenario;
 mod weft;
 
+/// The allocator of `weft`, so that its proxies behave here as they do there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 use anyhow::{Context, Result, bail};
 use std::{collections::BTreeMap, process::ExitCode};
 

@@ -50,7 +50,7 @@ fn identity(account: &str) -> Result<SpiffeId> {
 
 /// A certificate from the authority in `folder`, which the two processes share.
 fn svid(account: &str, folder: &Path) -> Result<SvidState> {
-    let authority = Authority::load_or_create(folder, TRUST_DOMAIN).context("authority")?;
+    let authority = Authority::load_or_create(&folder.join("authority"), TRUST_DOMAIN).context("authority")?;
     let state = SvidState::new(authority.bundle());
     let made = KeyAndCsr::generate().context("key")?;
     let issued = authority.sign_workload(&identity(account)?, made.csr_der(), Duration::from_secs(86_400)).context("certificate")?;
