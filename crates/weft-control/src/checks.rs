@@ -221,8 +221,17 @@ fn data_plane(proxies: &[ProxyStatus], generation: u64, now_ms: u64) -> Vec<Chec
             "refused a part",
             "see `weft proxy status` for the resource and the field",
         ),
+        problems(proxies),
         versions(proxies),
     ]
+}
+
+fn problems(proxies: &[ProxyStatus]) -> Check {
+    let name = "proxies carry out their configuration";
+    let found: Vec<_> = proxies.iter().filter(|p| p.connected).flat_map(|p| &p.problems).collect();
+    let Some(first) = found.first() else { return ok("proxies-able", name, format!("{} proxies", proxies.len())) };
+    let said: Vec<&str> = found.iter().map(|problem| problem.message.as_str()).collect();
+    bad("proxies-able", name, CheckStatus::Failed, list(&said), first.fix.clone())
 }
 
 fn versions(proxies: &[ProxyStatus]) -> Check {
@@ -262,6 +271,10 @@ mod tests {
         assert_eq!(status(&checks, "proxies-current"), CheckStatus::Ok);
         assert_eq!(status(&checks, "proxies-accept"), CheckStatus::Failed);
         assert_eq!(status(&data_plane(&[proxy("a", true, 4)], 5, 1_000), "proxies-current"), CheckStatus::Warning);
+        let problem = crate::ProxyProblem { message: "port 81 cannot be opened".into(), ..crate::ProxyProblem::default() };
+        let unable = ProxyStatus { problems: vec![problem], ..proxy("a", true, 5) };
+        assert_eq!(status(&checks, "proxies-able"), CheckStatus::Ok);
+        assert_eq!(status(&data_plane(&[unable], 5, 1_000), "proxies-able"), CheckStatus::Failed);
         assert_eq!(status(&data_plane(&[], 5, 1_000), "proxies-connected"), CheckStatus::Skipped);
     }
 }

@@ -1,5 +1,6 @@
 //! Diagnostics that only the control plane can find: in files, and in what proxies say. Codes in the 3000s.
 
+use crate::ProxyProblem;
 use weft_api::{Diagnostic, diag::Code};
 use weft_model::Origin;
 
@@ -29,6 +30,12 @@ pub const CODES: &[Code] = &[
         code: "WEFT-3101",
         title: "refused by a proxy",
         explanation: "A proxy could not use a part of its configuration and goes on with the last form that it could use.",
+    },
+    Code {
+        code: "WEFT-3102",
+        title: "does not work at a proxy",
+        explanation: "A proxy took its configuration over and cannot carry out a part of it, as a port of a gateway that another \
+                      program has. The rest is not affected. The proxy tries again every few seconds.",
     },
 ];
 
@@ -64,6 +71,16 @@ pub(crate) fn file_too_large(name: &str, bytes: u64, bytes_max: u64) -> Diagnost
 pub(crate) fn too_many_files(name: &str, files_max: usize) -> Diagnostic {
     let message = format!("more than {files_max} files: those from {name} on are not read");
     Diagnostic::error("WEFT-3004", file(name), message).fix("watch a smaller folder")
+}
+
+/// Something does not work at a proxy. It says what to do, as far as it knows.
+pub(crate) fn not_working(proxy: &str, problem: &ProxyProblem) -> Diagnostic {
+    let origin = match problem.origin.is_built_in() {
+        true => Origin { kind: "Proxy".into(), name: proxy.into(), ..Origin::default() },
+        false => problem.origin.clone(),
+    };
+    let fix = if problem.fix.is_empty() { "look at the log of this proxy" } else { &problem.fix };
+    Diagnostic::error("WEFT-3102", origin, problem.message.clone()).fix(fix)
 }
 
 /// A proxy refused a resource.

@@ -43,7 +43,7 @@ pub use graph::{EdgeVersion, Graph, GraphEdge, GraphNode, NodeKind, NodeVersion}
 pub use health::{Counts, Health, MeshStatus};
 pub use journal::{JournalEntry, JournalKind};
 pub use mesh_watch::{CompiledMesh, MeshWatch};
-pub use proxies::{CommandError, Nack, Proxies, ProxyCommand, ProxySession, ProxyStatus, ResourceStatus};
+pub use proxies::{CommandError, Nack, Proxies, ProxyCommand, ProxyProblem, ProxySession, ProxyStatus, ResourceStatus};
 pub use query::{WINDOW_S_DEFAULT, WINDOW_S_MAX};
 pub use records::{RecordFilter, StatusFilter};
 pub use registry::{AWAY_GRACE_MS, Presence, ProxyRole, RESTART_GRACE_MS, Registry, RegistryEntry};

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::mpsc;
-use weft_model::Root;
+use weft_model::{Origin, Root};
 
 /// Commands waiting for one session.
 const COMMANDS_MAX: usize = 16;
@@ -40,6 +40,23 @@ pub struct Nack {
     pub message: String,
 }
 
+/// What a proxy took over and cannot carry out, as a port that another program has.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ProxyProblem {
+    /// Name of the resource.
+    pub resource: String,
+    /// Field inside the value.
+    pub field: String,
+    /// What does not work.
+    pub message: String,
+    /// What to do; may be empty.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fix: String,
+    /// Where the user wrote it.
+    pub origin: Origin,
+}
+
 /// One proxy.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -68,6 +85,9 @@ pub struct ProxyStatus {
     pub roots: BTreeSet<Root>,
     /// Resources by name.
     pub resources: BTreeMap<String, ResourceStatus>,
+    /// What it cannot carry out now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub problems: Vec<ProxyProblem>,
     /// Log level, as set from here last.
     #[serde(default)]
     pub log_level: String,

@@ -6,10 +6,11 @@ use weft_api::Diagnostic;
 use weft_compile::ProxyIdentity;
 use weft_model::{Origin, ResourceName};
 
-/// All findings, worst first: the compiler's, and refusals by connected proxies.
+/// All findings, worst first: the compiler's, and what connected proxies refuse or cannot carry out.
 pub(crate) fn diagnostics(mesh: &CompiledMesh, proxies: &[ProxyStatus]) -> Vec<Diagnostic> {
     let mut all = mesh.diagnostics.clone();
     for proxy in proxies.iter().filter(|proxy| proxy.connected) {
+        all.extend(proxy.problems.iter().map(|problem| crate::diag::not_working(&proxy.id, problem)));
         let refused: Vec<_> = proxy.nacks().collect();
         if refused.is_empty() {
             continue;

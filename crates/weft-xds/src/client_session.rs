@@ -2,7 +2,7 @@
 //! the last one broke.
 
 use crate::{
-    SessionError,
+    Problem, SessionError,
     codec::{Refusal, decode, decode_root},
     limits::{HEARTBEAT_INTERVAL, ROOTS_MAX, SILENCE_MAX},
 };
@@ -50,6 +50,8 @@ pub enum ClientEvent {
     Want(Root),
     /// The workload's health changed.
     Health(bool),
+    /// All that this proxy took over and cannot carry out now: it replaces what was said before.
+    Problems(Vec<Problem>),
     /// The workload goes away in order.
     Leave,
 }
@@ -75,6 +77,7 @@ pub enum ClientOutput {
 #[derive(Debug)]
 pub struct ClientSession {
     registration: Registration,
+    problems: Vec<Problem>,
     view: View,
     generation: u64,
     roots: BTreeMap<Root, Wanted>,
@@ -114,6 +117,7 @@ impl ClientSession {
         let known = |(root, state)| (root, Wanted { state: Some(state), ..Wanted::default() });
         Self {
             registration,
+            problems: Vec::new(),
             view,
             generation,
             roots: roots.into_iter().map(known).collect(),
@@ -134,6 +138,12 @@ impl ClientSession {
             ClientEvent::Health(healthy) => {
                 if std::mem::replace(&mut self.registration.healthy, healthy) != healthy {
                     self.send(now, delta_request::Message::Health(v1::Health { healthy }));
+                }
+            }
+            ClientEvent::Problems(problems) => {
+                if self.problems != problems {
+                    self.problems = problems;
+                    self.send_problems(now);
                 }
             }
             ClientEvent::Leave => self.send(now, delta_request::Message::Leave(v1::Leave {})),
@@ -208,6 +218,14 @@ impl ClientSession {
             labels: said.labels.into_iter().collect(),
         };
         self.send(now, delta_request::Message::Hello(hello));
+        if !self.problems.is_empty() {
+            self.send_problems(now);
+        }
+    }
+
+    fn send_problems(&mut self, now: Instant) {
+        let problems = self.problems.iter().map(Into::into).collect();
+        self.send(now, delta_request::Message::Problems(v1::Problems { problems }));
     }
 
     fn response(&mut self, now: Instant, response: v1::DeltaResponse) {
@@ -399,6 +417,31 @@ mod tests {
             }
         }
         assert_eq!(heartbeats, 2);
+    }
+
+    #[test]
+    fn problems_are_told_when_they_change_and_on_each_stream() {
+        let now = Instant::now();
+        let told = |session: &mut ClientSession| -> Vec<usize> {
+            let problems = |output| match output {
+                ClientOutput::Send(v1::DeltaRequest { message: Some(delta_request::Message::Problems(said)) }) => Some(said.problems.len()),
+                _ => None,
+            };
+            outputs(session).into_iter().filter_map(problems).collect()
+        };
+        let taken = || ClientEvent::Problems(vec![Problem { field: "listeners[port=81]".into(), ..Problem::default() }]);
+        let mut session = connected(now);
+        session.input(now, taken());
+        session.input(now, taken());
+        assert_eq!(told(&mut session), [1], "once");
+        session.input(now, ClientEvent::Disconnected);
+        session.input(now, ClientEvent::Connected);
+        assert_eq!(told(&mut session), [1], "after the Hello of the next stream");
+        session.input(now, ClientEvent::Problems(Vec::new()));
+        assert_eq!(told(&mut session), [0], "gone");
+        session.input(now, ClientEvent::Disconnected);
+        session.input(now, ClientEvent::Connected);
+        assert!(told(&mut session).is_empty(), "a new stream begins without problems");
     }
 
     #[test]

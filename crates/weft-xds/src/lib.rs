@@ -12,6 +12,7 @@
 //! * Both ends send heartbeats, and give the other up after a silence.
 
 mod codec;
+mod problem;
 
 mod client_session;
 mod server_session;
@@ -25,6 +26,7 @@ mod simulation;
 
 pub use client_session::{ClientEvent, ClientOutput, ClientSession, Registration};
 pub use codec::{Refusal, decode, decode_root, encode, encode_root};
+pub use problem::Problem;
 pub use server_session::{Hello, Projected, RefusedVersion, ResourceState, ServerEvent, ServerOutput, ServerSession};
 
 /// Why a session ends. The text is for people.

@@ -10,6 +10,8 @@ pub const RESOURCES_MAX: usize = 100_000;
 pub const REFUSALS_MAX: usize = 256;
 /// Bytes of a refusal's text that are kept.
 pub const REFUSAL_BYTES_MAX: usize = 1024;
+/// Problems of one proxy that are kept.
+pub const PROBLEMS_MAX: usize = 64;
 /// Ports that one workload may register.
 pub const PORTS_MAX: usize = 64;
 /// Bytes of one message on the stream. A view holds what one workload calls, so that this is far away.

@@ -1,9 +1,10 @@
 //! The control plane's end of one proxy's stream: what the proxy has, what is under way, and the difference to what it should have.
 
 use crate::{
-    SessionError,
+    Problem, SessionError,
     codec::{Refusal, encode, encode_root},
-    limits::{HEARTBEAT_INTERVAL, PORTS_MAX, REFUSAL_BYTES_MAX, REFUSALS_MAX, RESOURCES_MAX, ROOTS_MAX, SILENCE_MAX},
+    limits::{HEARTBEAT_INTERVAL, PORTS_MAX, REFUSALS_MAX, RESOURCES_MAX, ROOTS_MAX, SILENCE_MAX},
+    problem::{cut, decode_problems},
 };
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -49,6 +50,8 @@ pub enum ServerOutput {
     Project,
     /// The workload's health changed.
     Health(bool),
+    /// All that it took over and cannot carry out now.
+    Problems(Vec<Problem>),
     /// What it acknowledged or refused changed.
     Status,
     /// It goes away in order.
@@ -231,6 +234,10 @@ impl ServerSession {
                 self.outputs.push_back(ServerOutput::Health(health.healthy));
                 Ok(())
             }
+            (Some(Message::Problems(problems)), _) => {
+                self.outputs.push_back(ServerOutput::Problems(decode_problems(problems)));
+                Ok(())
+            }
             (Some(Message::Leave(_)), _) => {
                 self.outputs.push_back(ServerOutput::Left);
                 self.phase = Phase::Closed;
@@ -403,10 +410,6 @@ impl ServerSession {
 
 /// A refusal from the wire, bounded. One whose resource has no name of ours concerns nothing that was sent.
 fn refusal(error: v1::ResourceError) -> Option<(ResourceName, Refusal)> {
-    let cut = |text: String| match text.char_indices().find(|(at, _)| *at >= REFUSAL_BYTES_MAX) {
-        Some((at, _)) => text[..at].to_owned(),
-        None => text,
-    };
     let name = error.resource.parse().ok()?;
     Some((name, Refusal { resource: error.resource, field: cut(error.field), message: cut(error.message) }))
 }

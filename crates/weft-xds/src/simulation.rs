@@ -158,7 +158,11 @@ impl World {
                 }
                 ServerOutput::Project => project = true,
                 ServerOutput::Close(error) => unreachable!("the server gave up: {error}"),
-                ServerOutput::Hello(_) | ServerOutput::Health(_) | ServerOutput::Status | ServerOutput::Left => {}
+                ServerOutput::Hello(_)
+                | ServerOutput::Health(_)
+                | ServerOutput::Problems(_)
+                | ServerOutput::Status
+                | ServerOutput::Left => {}
             }
         }
         if project {

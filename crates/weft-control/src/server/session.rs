@@ -1,7 +1,7 @@
 //! Drives the session of one proxy: between its stream, the mesh, the registry and its status.
 
 use super::{Shared, limits};
-use crate::{Nack, ProxyCommand, ProxyRole, ProxySession, ProxyStatus, ResourceStatus, mesh_watch::MeshWatch};
+use crate::{Nack, ProxyCommand, ProxyProblem, ProxyRole, ProxySession, ProxyStatus, ResourceStatus, mesh_watch::MeshWatch};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -140,6 +140,11 @@ impl Session {
                         if let Err(error) = saved {
                             tracing::error!(workload = proxy.workload.id, %error, "a workload's health could not be saved");
                         }
+                    }
+                }
+                ServerOutput::Problems(problems) => {
+                    if let Some(proxy) = &self.proxy {
+                        proxy.status.update(clock::unix_ms(), |status| status.problems = problems.into_iter().map(problem).collect());
                     }
                 }
                 ServerOutput::Status => self.tell_status(),
@@ -340,6 +345,11 @@ fn registered_port(wire: &v1::WorkloadPort) -> Result<RegisteredPort, End> {
         protocol: Protocol::from_name(&wire.protocol).unwrap_or_else(|| Protocol::select(None, &wire.name, 0, "TCP")),
         name: wire.name.clone(),
     })
+}
+
+fn problem(said: weft_xds::Problem) -> ProxyProblem {
+    let weft_xds::Problem { resource, field, message, fix, origin } = said;
+    ProxyProblem { resource, field, message, fix, origin }
 }
 
 fn resources(states: &BTreeMap<ResourceName, ResourceState>) -> BTreeMap<String, ResourceStatus> {
