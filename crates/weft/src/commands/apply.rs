@@ -1,11 +1,14 @@
 //! `weft apply -f`: hands resources to the mesh and prints what became of each.
 
 use super::{files, value};
-use crate::{cli::Global, output};
+use crate::{cli::Global, client::Client, output};
 use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
-use std::{path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+/// How often it is looked whether proxies are current.
+const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Args)]
 pub(crate) struct ApplyArgs {
@@ -15,15 +18,51 @@ pub(crate) struct ApplyArgs {
     /// Say what would happen, change nothing.
     #[arg(long)]
     dry_run: bool,
+    /// Seconds to wait until every connected proxy runs the change; 0 does not wait.
+    #[arg(long, default_value_t = 5, value_name = "SECONDS")]
+    wait: u64,
 }
 
 /// Fails (exit code 1) when a document was refused; what was good is in place all the same.
 pub(crate) async fn apply(global: &Global, args: ApplyArgs) -> Result<ExitCode> {
     let answer = send(global, &args.filename, args.dry_run).await?;
     output::print(global.output, &answer, table)?;
+    let changed = value::items(&answer, "/results").iter().any(|r| !matches!(value::text(r, "/action"), "unchanged" | "refused"));
+    if changed && !args.dry_run && args.wait > 0 {
+        let effect = in_effect(&global.client()?, value::number(&answer, "/generation"), args.wait).await?;
+        if global.output == output::Format::Table {
+            output::print_text(&output::dim(&effect))?;
+        }
+    }
     Ok(match failed(&answer) {
         true => ExitCode::FAILURE,
         false => ExitCode::SUCCESS,
+    })
+}
+
+/// Waits until every connected proxy runs `generation`; says how many do.
+async fn in_effect(client: &Client, generation: u64, wait_s: u64) -> Result<String> {
+    let count = async || -> Result<(usize, usize)> {
+        let proxies: Vec<Value> = client.get("proxies").await?;
+        let connected: Vec<&Value> = proxies.iter().filter(|p| value::truth(p, "/connected")).collect();
+        Ok((connected.iter().filter(|p| value::number(p, "/generation") >= generation).count(), connected.len()))
+    };
+    let all = async {
+        loop {
+            match count().await? {
+                (current, connected) if current == connected => return Ok::<_, anyhow::Error>((current, connected)),
+                _ => tokio::time::sleep(LOOK).await,
+            }
+        }
+    };
+    let (current, connected) = match tokio::time::timeout(Duration::from_secs(wait_s), all).await {
+        Ok(counted) => counted?,
+        Err(_) => count().await?,
+    };
+    Ok(match (current, connected) {
+        (_, 0) => format!("generation {generation}; no proxy is connected"),
+        (current, connected) if current == connected => format!("generation {generation} runs at all {connected} proxies"),
+        (current, connected) => format!("generation {generation} runs at {current} of {connected} proxies; `weft proxy status` names the others"),
     })
 }
 
@@ -42,7 +81,10 @@ pub(super) async fn send(global: &Global, paths: &[PathBuf], dry_run: bool) -> R
 }
 
 fn failed(answer: &Value) -> bool {
+    // Codes of the 1000s are about the text itself: what cannot be read has no result of its own.
+    let unreadable = |d: &Value| value::text(d, "/severity") == "error" && value::text(d, "/code").starts_with("WEFT-1");
     value::items(answer, "/results").iter().any(|r| value::text(r, "/action") == "refused")
+        || value::items(answer, "/diagnostics").iter().any(unreadable)
 }
 
 pub(super) fn table(answer: &Value) -> String {

@@ -57,7 +57,7 @@ impl LocalPorts {
     }
 
     /// Runs the program to its end. Signals that reach this process go on to it.
-    pub(crate) async fn run(&self, program: &[String]) -> Result<ExitStatus> {
+    pub(super) async fn run(&self, program: &[String], signals: &mut super::Signals) -> Result<ExitStatus> {
         let (name, arguments) = program.split_first().context("no program given")?;
         let environment = self.environment()?;
         for (variable, value) in &environment {
@@ -68,7 +68,7 @@ impl LocalPorts {
             Err(error) => return Ok(super::cannot_start(name, &error)),
         };
         let pid = child.id().and_then(|id| i32::try_from(id).ok()).map(nix::unistd::Pid::from_raw);
-        let forward = super::forward_signals(|signal| {
+        let forward = signals.forward(|signal| {
             if let (Some(pid), Ok(signal)) = (pid, nix::sys::signal::Signal::try_from(signal)) {
                 let _ = nix::sys::signal::kill(pid, signal);
             }

@@ -22,6 +22,7 @@ use std::{
     process::{ExitCode, ExitStatus},
     time::Duration,
 };
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use weft_proxy::{InboundSocket, Program, Proxy, ProxyConfig, control::ControlEndpoint};
 use weft_wire::{
     capture::{Capture, CaptureOptions, CaptureSockets},
@@ -73,6 +74,7 @@ fn capture_options(args: &RunArgs) -> CaptureOptions {
 }
 
 async fn serve(state: StateDir, client: Client, args: RunArgs, capture: Option<(Capture, CaptureSockets)>) -> Result<ExitCode> {
+    let mut signals = Signals::catch();
     let (mut config, endpoint) = join(&state, &client, &args).await?;
     let seat = match capture {
         Some((capture, sockets)) => {
@@ -94,10 +96,14 @@ async fn serve(state: StateDir, client: Client, args: RunArgs, capture: Option<(
     let identity = proxy.ready(JOIN).await.context("the program cannot join the mesh\n  fix: `weft check` tells what is wrong with it")?;
     eprintln!("weft: {} is in the mesh as {identity}{}", args.workload_name(), listening(&args, &places));
     let code = tokio::select! {
-        code = program(&args, &seat) => code,
+        code = program(&args, &seat, &mut signals) => code,
         never = proxy.follow_health() => match never {},
     };
     proxy.drain(DRAIN).await;
+    if let Seat::Namespace(capture) = seat {
+        // What the program left behind ends with its namespaces; a process that clings is not waited for.
+        let _ = tokio::time::timeout(DRAIN, capture.shutdown()).await;
+    }
     // Key and certificate of a program that has ended: the next `weft run` joins anew.
     let _ = std::fs::remove_dir_all(folder);
     code
@@ -143,19 +149,19 @@ fn inbound(args: &RunArgs, seat: &Seat) -> Result<Vec<InboundSocket>> {
 }
 
 /// Starts the program, passes signals on, and gives its exit code as a shell would.
-async fn program(args: &RunArgs, seat: &Seat) -> Result<ExitCode> {
+async fn program(args: &RunArgs, seat: &Seat, signals: &mut Signals) -> Result<ExitCode> {
     let code = match seat {
         Seat::Namespace(capture) => match capture.start_program().await {
             Ok(_) => tokio::select! {
                 end = capture.wait() => end.code(),
-                never = forward_signals(|signal| capture.signal(signal)) => match never {},
+                never = signals.forward(|signal| capture.signal(signal)) => match never {},
             },
             Err(not_started) => {
                 eprintln!("error: {not_started}");
                 not_started.code
             }
         },
-        Seat::Ports(ports) => shell_code(ports.run(&args.program).await?),
+        Seat::Ports(ports) => shell_code(ports.run(&args.program, signals).await?),
     };
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
@@ -165,28 +171,35 @@ fn shell_code(status: ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|s| 128 + s)).unwrap_or(1)
 }
 
-/// Hands every signal that a program may want to `send`.
-async fn forward_signals(send: impl Fn(i32)) -> std::convert::Infallible {
-    use tokio::signal::unix::{Signal, SignalKind, signal};
-    let kinds = [
-        SignalKind::terminate(),
-        SignalKind::interrupt(),
-        SignalKind::hangup(),
-        SignalKind::quit(),
-        SignalKind::user_defined1(),
-        SignalKind::user_defined2(),
-        SignalKind::window_change(),
-    ];
-    let mut streams: Vec<(i32, Signal)> = kinds.into_iter().filter_map(|k| signal(k).ok().map(|s| (k.as_raw_value(), s))).collect();
-    std::future::poll_fn(|cx| {
-        for (number, stream) in &mut streams {
-            while stream.poll_recv(cx).is_ready() {
-                send(*number);
+/// The signals that a program may want, caught from the moment this is made: none that comes while the proxy joins is lost.
+struct Signals(Vec<(i32, Signal)>);
+
+impl Signals {
+    fn catch() -> Self {
+        let kinds = [
+            SignalKind::terminate(),
+            SignalKind::interrupt(),
+            SignalKind::hangup(),
+            SignalKind::quit(),
+            SignalKind::user_defined1(),
+            SignalKind::user_defined2(),
+            SignalKind::window_change(),
+        ];
+        Self(kinds.into_iter().filter_map(|k| signal(k).ok().map(|s| (k.as_raw_value(), s))).collect())
+    }
+
+    /// Hands each to `send`, for as long as it is polled.
+    async fn forward(&mut self, send: impl Fn(i32)) -> std::convert::Infallible {
+        std::future::poll_fn(|cx| {
+            for (number, stream) in &mut self.0 {
+                while stream.poll_recv(cx).is_ready() {
+                    send(*number);
+                }
             }
-        }
-        std::task::Poll::Pending
-    })
-    .await
+            std::task::Poll::Pending
+        })
+        .await
+    }
 }
 
 /// Says why the program cannot start; the status is that of a shell: 127 not found, 126 not executable.

@@ -1,6 +1,6 @@
 //! Istio's own Bookinfo files, unmodified, one after the other: each does what its name says.
 
-use crate::harness::{Mesh, corpus};
+use crate::harness::{Answer, Mesh, corpus, eventually, http};
 use serde_json::Value;
 use std::{collections::BTreeMap, path::Path};
 
@@ -23,6 +23,7 @@ fn bookinfo(corpus: &Path) -> Mesh {
     }
     let calls = ["details:9080/details/0", "reviews:9080/reviews/0"];
     mesh.run_app("productpage", "v1", 9080, &["--service-account", &account("productpage")], &calls);
+    eventually("the gateway routes", || (mesh.page(&[]).status == 200).then_some(()));
     mesh
 }
 
@@ -35,10 +36,16 @@ impl Mesh {
         let path = corpus.join("istio-samples/bookinfo").join(file);
         self.cli_ok(&["delete", "-f", &path.display().to_string()]);
     }
+    /// The product page: at port 8080 as Istio's Gateway says, or at port 80 as the Gateway API's.
+    fn page(&self, headers: &[(&str, &str)]) -> Answer {
+        let at = |port: u16| http(([127, 0, 0, 1], port).into(), "GET", "/productpage", headers, "");
+        let answer = at(self.gateway_8080);
+        if answer.status == 0 { at(self.gateway_port) } else { answer }
+    }
     /// One visit of the product page: what each called service answered.
     fn visit(&self, user: Option<&str>) -> Value {
         let headers: Vec<(&str, &str)> = user.map(|u| ("end-user", u)).into_iter().collect();
-        let answer = self.through_gateway("/productpage", &headers);
+        let answer = self.page(&headers);
         assert_eq!(answer.status, 200, "{answer:?}");
         answer.json()
     }
@@ -128,7 +135,8 @@ fn gateway_api_files_do_what_their_names_say() {
     mesh.delete_sample(&corpus, "networking/bookinfo-gateway.yaml");
     let apply = |file: &str| mesh.apply_sample(&corpus, &format!("gateway-api/{file}"));
     apply("bookinfo-gateway.yaml");
-    assert_eq!(mesh.through_gateway("/nowhere", &[]).status, 404);
+    eventually("the gateway listens", || (mesh.through_gateway("/nowhere", &[]).status == 404).then_some(()));
+    eventually("Istio's gateway is closed", || (mesh.page(&[]).status == 200).then_some(()));
     apply("route-all-v1.yaml");
     assert_eq!(mesh.reviews(20, None).keys().collect::<Vec<_>>(), ["v1"]);
     apply("route-reviews-50-v3.yaml");

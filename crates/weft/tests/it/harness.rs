@@ -22,6 +22,9 @@ pub(crate) struct Mesh {
     pub(crate) api: SocketAddr,
     pub(crate) token: String,
     pub(crate) gateway_port: u16,
+    /// Where port 8080 of a gateway is.
+    pub(crate) gateway_8080: u16,
+    xds_port: u16,
     up: Option<Process>,
     runs: Vec<Process>,
 }
@@ -141,16 +144,17 @@ impl Mesh {
 
     pub(crate) fn up_on(state: tempfile::TempDir, args: &[&str]) -> Self {
         let gateway_port = free_port();
-        let mut mesh = Self { state, api: ([127, 0, 0, 1], 0).into(), token: String::new(), gateway_port, up: None, runs: Vec::new() };
+        let mut mesh = Self { state, api: ([127, 0, 0, 1], 0).into(), token: String::new(), gateway_port, gateway_8080: free_port(), xds_port: free_port(), up: None, runs: Vec::new() };
         mesh.start_up(args);
         mesh
     }
 
     /// Starts (again) `weft up` on the mesh's state folder.
     pub(crate) fn start_up(&mut self, args: &[&str]) {
-        let gateway = format!("80={}", self.gateway_port);
+        let (gateway, gateway_8080) = (format!("80={}", self.gateway_port), format!("8080={}", self.gateway_8080));
+        let xds = self.xds_port.to_string();
         let mut command = Command::new(WEFT);
-        command.arg("up").args(["--api-port", "0", "--xds-port", "0", "--gateway", &gateway]).args(args);
+        command.arg("up").args(["--api-port", "0", "--xds-port", &xds, "--gateway", &gateway, "--gateway", &gateway_8080]).args(args);
         command.env("WEFT_STATE_DIR", self.state.path());
         let mut up = Process::start(&mut command);
         up.expect_line("Try");
@@ -216,12 +220,6 @@ impl Mesh {
         &mut self.runs[index]
     }
 
-    /// Ends a program started by `run_app` with SIGTERM and waits for `weft run` to end.
-    pub(crate) fn stop_app(&mut self, index: usize) -> ExitStatus {
-        self.runs[index].signal("TERM");
-        self.runs[index].wait()
-    }
-
     /// A GET on the REST API that must succeed.
     pub(crate) fn get(&self, path: &str) -> Value {
         let answer = http(self.api, "GET", &format!("/api/v1/{path}"), &[("authorization", &format!("Bearer {}", self.token))], "");
@@ -232,6 +230,17 @@ impl Mesh {
     /// A GET through the gateway.
     pub(crate) fn through_gateway(&self, path: &str, headers: &[(&str, &str)]) -> Answer {
         http(([127, 0, 0, 1], self.gateway_port).into(), "GET", path, headers, "")
+    }
+
+    /// Where the proxy of a workload listens for its first port.
+    pub(crate) fn proxy_address(&self, workload: &str) -> SocketAddr {
+        let services = self.get("services");
+        let service = workload.rsplit_once('-').map_or(workload, |(s, _)| s);
+        let found = list(&services).iter().find(|s| s["name"] == service).expect("has a service").clone();
+        let detail = self.get(&format!("services/{}/{service}", found["namespace"].as_str().expect("text")));
+        let endpoint = list(&detail["endpoints"]).iter().find(|e| e["workloadName"] == workload).expect("has an endpoint").clone();
+        let (address, port) = (endpoint["address"].as_str().expect("text"), endpoint["port"].as_u64().unwrap_or_default());
+        address.parse().unwrap_or_else(|_| format!("{address}:{port}").parse().expect("an address"))
     }
 
     pub(crate) fn state_path(&self) -> &Path {

@@ -11,18 +11,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Where the proxy of a workload listens for its first port.
-fn proxy_address(mesh: &Mesh, workload: &str) -> SocketAddr {
-    let services = mesh.get("services");
-    let service = workload.rsplit_once('-').map_or(workload, |(s, _)| s);
-    let found = list(&services).iter().find(|s| s["name"] == service).expect("has a service").clone();
-    let detail = mesh.get(&format!("services/{}/{service}", found["namespace"].as_str().expect("text")));
-    let endpoint = list(&detail["endpoints"]).iter().find(|e| e["workloadName"] == workload).expect("has an endpoint").clone();
-    let address = endpoint["address"].as_str().expect("text").to_owned();
-    let port = endpoint["port"].as_u64().unwrap_or_default();
-    address.parse().unwrap_or_else(|_| format!("{address}:{port}").parse().expect("an address"))
-}
-
 /// Calls `caller` (which calls `echo` for each request) from four threads until told to stop.
 struct Load {
     stop: Arc<AtomicBool>,
@@ -70,7 +58,7 @@ fn nothing_fails_while_the_control_plane_is_killed_and_comes_back() {
     let mut mesh = Mesh::up(&[]);
     mesh.run_app("echo", "v1", 9080, &[], &[]);
     mesh.run_app("caller", "v1", 9080, &[], &["echo:9080/"]);
-    let caller = proxy_address(&mesh, "caller-v1");
+    let caller = mesh.proxy_address("caller-v1");
     eventually("the path works", || (http(caller, "GET", "/", &[], "").json()["calls"][0]["status"] == 200).then_some(()));
     let load = Load::start(caller);
     load.more(50);
@@ -96,7 +84,7 @@ fn nothing_fails_while_leaves_rotate_every_two_seconds_for_a_minute() {
     let mut mesh = Mesh::up(&["--leaf-ttl", "4s"]);
     mesh.run_app("echo", "v1", 9080, &[], &[]);
     mesh.run_app("caller", "v1", 9080, &[], &["echo:9080/"]);
-    let caller = proxy_address(&mesh, "caller-v1");
+    let caller = mesh.proxy_address("caller-v1");
     eventually("the path works", || (http(caller, "GET", "/", &[], "").json()["calls"][0]["status"] == 200).then_some(()));
     let load = Load::start(caller);
     let until = Instant::now() + Duration::from_secs(60);
@@ -146,7 +134,7 @@ fn the_path_between_two_workloads_carries_no_plain_text() {
     let real = line.split_whitespace().filter_map(|w| w.trim_end_matches([',', ')']).parse::<SocketAddr>().ok()).next_back().expect("an address");
     *target.lock().expect("no panic") = Some(real);
     mesh.run_app("caller", "v1", 9080, &[], &["echo:9080/the-secret-path"]);
-    let caller = proxy_address(&mesh, "caller-v1");
+    let caller = mesh.proxy_address("caller-v1");
     let marker = "a-marker-that-must-not-be-seen";
     let answer = eventually("the path works", || {
         let answer = http(caller, "GET", "/", &[("end-user", marker)], "");
@@ -169,7 +157,7 @@ fn a_program_in_the_mesh_reaches_nothing_that_the_mesh_does_not_route() {
     let address = outside.local_addr().expect("bound");
     let calls = [format!("{address}/"), "192.0.2.1:80/".to_owned(), "not-a-service.example:80/".to_owned()];
     mesh.run_app("caller", "v1", 9080, &["--capture", "namespace"], &calls.each_ref().map(String::as_str));
-    let caller = proxy_address(&mesh, "caller-v1");
+    let caller = mesh.proxy_address("caller-v1");
     let answer = http(caller, "GET", "/", &[], "").json();
     let calls = list(&answer["calls"]);
     assert_eq!(calls.len(), 3, "{answer}");
