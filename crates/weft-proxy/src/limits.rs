@@ -20,6 +20,14 @@ pub const H2_STREAMS_MAX: u32 = 256;
 pub const H2_STREAM_WINDOW_BYTES: u32 = 1 << 20;
 /// Bytes that may be in flight on one HTTP/2 connection.
 pub const H2_CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
+/// Bytes that wait to be sent on one HTTP/2 stream whose peer reads slowly.
+pub const H2_SEND_BUFFER_BYTES: usize = 128 * 1024;
+/// A peer that has open streams and says nothing for so long is asked whether it is still there.
+pub const H2_PING_INTERVAL: Duration = Duration::from_secs(20);
+/// How long it may take to say so.
+pub const H2_PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pooled connections that may turn out closed, one after the other, before a request gives up.
+pub const STALE_CONNECTIONS_MAX: usize = 16;
 /// Streams that a peer may reset before the connection is closed (rapid reset, CVE-2023-44487).
 pub const H2_RESET_STREAMS_MAX: usize = 64;
 /// Requests in flight on one upstream HTTP/2 connection before another is opened.
@@ -40,8 +48,8 @@ pub const NEED_TIMEOUT: Duration = Duration::from_secs(2);
 pub const UNKNOWN_KEPT: Duration = Duration::from_secs(2);
 /// Names remembered as unknown, per worker.
 pub const UNKNOWN_MAX: usize = 4096;
-/// Longest time that a drain waits for requests in flight.
-pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest time that opaque connections go on once a drain has begun.
+pub const TCP_DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest name accepted in a `Host`, in bytes.
 pub const AUTHORITY_BYTES_MAX: usize = 512;
 /// How often a worker hands its telemetry over.

@@ -189,6 +189,7 @@ pub(crate) async fn serve_http(conn: Rc<Connection>, io: Io, first: FirstBytes) 
             .initial_stream_window_size(limits::H2_STREAM_WINDOW_BYTES)
             .initial_connection_window_size(limits::H2_CONNECTION_WINDOW_BYTES)
             .max_header_list_size(limits::HEADER_BYTES_MAX as u32)
+            .max_send_buf_size(limits::H2_SEND_BUFFER_BYTES)
             .max_pending_accept_reset_streams(limits::H2_RESET_STREAMS_MAX)
             .max_local_error_reset_streams(limits::H2_RESET_STREAMS_MAX)
             .serve_connection(TokioIo::new(io), service);

@@ -232,6 +232,9 @@ impl Pool {
             .initial_stream_window_size(limits::H2_STREAM_WINDOW_BYTES)
             .initial_connection_window_size(limits::H2_CONNECTION_WINDOW_BYTES)
             .max_header_list_size(limits::HEADER_BYTES_MAX as u32)
+            .max_send_buf_size(limits::H2_SEND_BUFFER_BYTES)
+            .keep_alive_interval(limits::H2_PING_INTERVAL)
+            .keep_alive_timeout(limits::H2_PING_TIMEOUT)
             .max_concurrent_reset_streams(limits::H2_RESET_STREAMS_MAX)
             .handshake(TokioIo::new(io))
             .await

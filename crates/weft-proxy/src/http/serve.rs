@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     destination,
-    policy::{Caller, Permit, authorize},
+    policy::{Caller, PLAIN_TEXT, Permit, authorize},
     worker::Config,
 };
 use bytes::Bytes;
@@ -115,8 +115,9 @@ async fn outbound(
     let (config, route) = (found.config, found.route);
     exchange.facts.route = Some(route.clone());
     exchange.record.destination_service = found.service;
-    let started = clock::now();
     fault(conn, &route, exchange).await?;
+    // A planned delay is not the upstream's: the time-out starts after it (Envoy's order of filters).
+    let started = clock::now();
     let targets = match &route.action {
         RouteAction::Forward(targets) => targets,
         RouteAction::Redirect(redirect) => {
@@ -337,8 +338,9 @@ fn finish(conn: &Rc<Connection>, outcome: Result<Reply, Reject>, mut exchange: B
         }
         Err(reject) => {
             let mut response = refuse(&reject, &mut exchange);
-            // What could not be understood may be followed by more of the kind.
-            if matches!(reject, Reject::BadRequest(_)) && version != Version::HTTP_2 {
+            // What could not be understood may be followed by more of the kind; plain text has no business on a STRICT port.
+            let plain = matches!(&reject, Reject::Denied(decision) if decision.reason == PLAIN_TEXT);
+            if (plain || matches!(reject, Reject::BadRequest(_))) && version != Version::HTTP_2 {
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
             response

@@ -11,6 +11,7 @@ use super::{
     pool::{HttpVersion, Lease, NoConnection},
 };
 use crate::{
+    limits::STALE_CONNECTIONS_MAX,
     net::DialError,
     policy::Permit,
     upstream::{Admitted, Chosen, Upstream, millis},
@@ -190,6 +191,7 @@ async fn attempt(
     mut request: Request<RequestBody>,
     sent: &Rc<Cell<bool>>,
 ) -> Outgoing {
+    let mut stale = 0;
     loop {
         let mut lease = match pool.lease(worker, version).await {
             Ok(lease) => lease,
@@ -199,7 +201,7 @@ async fn attempt(
         match lease.send(request).await {
             Ok(response) => return Ok((response, lease)),
             Err(mut error) => match error.take_message() {
-                Some(unsent) if lease.reused => request = unsent,
+                Some(unsent) if lease.reused && stale < STALE_CONNECTIONS_MAX => (request, stale) = (unsent, stale + 1),
                 unsent => return Err(Failed { why: why(error.error(), unsent.is_some()), request: unsent }),
             },
         }

@@ -17,6 +17,9 @@ impl Permit {
     }
 }
 
+/// Why a connection without mutual TLS is refused.
+pub(crate) const PLAIN_TEXT: &str = "plain text to a STRICT port";
+
 /// Who calls, and how far that is proved.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Caller<'a> {
@@ -44,7 +47,7 @@ pub(crate) fn authorize(
     };
     let (mode, origin) = inbound.mtls(port);
     if caller.peer.is_none() && mode == MtlsMode::Strict {
-        let reason = "plain text to a STRICT port".into();
+        let reason = PLAIN_TEXT.into();
         return (Some(PolicyDecision { policy: origin.object(), allowed: false, origin: origin.clone(), reason }), None);
     }
     let input = AuthorizationInput {

@@ -132,10 +132,10 @@ fn target(config: &Config, conn: &Connection, service: &Service, port: u16) -> R
 
 async fn copy(_permit: Permit, conn: &Connection, mut io: Io, mut upstream: Io, record: &mut RequestRecord, _slot: Slot) {
     let drain = conn.worker.drain.clone();
-    // Draining gives a connection that cannot be told to finish the time that the drain has anyway.
+    // Bytes that are not understood cannot be told to finish: they get some time, and are cut.
     let stop = async {
         drain.signaled().await;
-        tokio::time::sleep(crate::limits::DRAIN_TIMEOUT / 2).await;
+        tokio::time::sleep(crate::limits::TCP_DRAIN_TIMEOUT).await;
     };
     let forwarded = forward(&mut io, &mut upstream, Some(IDLE), stop).await;
     record.bytes_received = forwarded.sent_bytes;

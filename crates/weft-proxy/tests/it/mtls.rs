@@ -12,6 +12,7 @@ async fn strict_refuses_plain_text_and_names_the_policy() {
     let answer = send(pair.server.address, get("/")).await;
     assert_eq!(answer.status, 403);
     assert!(answer.body.contains("plain text to a STRICT port"), "{}", answer.body);
+    assert_eq!(answer.header("connection"), "close");
     let record = pair.server.record(|r| r.status == 403).await;
     let decision = record.policy.expect("decided");
     assert_eq!((decision.origin.kind.as_str(), decision.origin.line), ("PeerAuthentication", 7));
