@@ -46,6 +46,7 @@ export function proxies() {
     return {
       id: `${NS}/${workload}-${i}f3a`, namespace: NS, workload, identity: spiffe(`${NS}/${workload.replace(/-v\d$/, '')}`), role: i === 0 ? 'gateway' : 'sidecar', version: '0.1.0', connected: !gone,
       sinceUnixMs: Date.now() - 2_400_000 + i * 1000, lastSeenUnixMs: Date.now() - (gone ? 95_000 : 400), generation: refused || gone ? 13 : 14, certificateNotAfterUnixS: Math.round(Date.now() / 1000) + 3000 - i * 60, logLevel: 'info',
+      ...(i === 0 ? { problems: [{ resource: 'gateway-listeners', field: 'listeners[0].port', message: 'port 80: another program has 127.0.0.1:8080', fix: 'stop it, or start with `--gateway 80=8081`', origin: origin('Gateway', 'shop', 9) }] } : {}),
       resources: { inbound: ok, [`service/${host}`]: ok, [`routes/mesh/${host}/9080`]: refused ? { sent: version, acked: '77', nack: { version, field: 'rules[0].destinations[0].cluster', message: 'no cluster outbound|9080|v9|ratings.shop.svc.cluster.local' } } : ok, [`cluster/outbound|9080||${host}`]: ok, [`endpoints/outbound|9080||${host}`]: ok },
     };
   });

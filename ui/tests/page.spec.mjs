@@ -59,6 +59,7 @@ describe('every page renders', () => {
     configuration: ['#/configuration', 'subset v9'],
     resource: ['#/configuration/DestinationRule/shop/reviews', 'LEAST_REQUEST'],
     proxies: ['#/proxies/shop%2Freviews-v3-6f3a', 'no cluster outbound|9080|v9'],
+    problem: ['#/proxies/shop%2Fgateway-0f3a', 'another program has 127.0.0.1:8080'],
     lost: ['#/no/such/page', 'no such page'],
   };
   for (const [name, [hash, text]] of Object.entries(pages)) {
