@@ -14,7 +14,8 @@ pub(crate) fn text(rounds: &[Round], count: u64, seconds: u64, rate: u64) -> Str
         "Client → proxy → mutual TLS 1.3 → proxy → server, HTTP/1.1, 1,024-byte body. Client, proxies and server share core 0. Medians of {count} rounds of {seconds} s\n\
          after 1 s of warm-up (range in brackets). CPU is the scheduler's run time of both proxies together, per request.\n\
          Absolute figures do not carry to another machine or day; ratios within one table do, and differences under 20 % are ties.\n\
-         `weft`: both programs under `weft run`, traffic captured. `pair`: Weft's two proxies alone, with a configuration made by hand.\n"
+         `weft`: both programs under `weft run`, traffic captured. `pair`: Weft's two proxies alone, with a configuration made by hand.\n\
+         Idle memory is that of each process of one side: for `weft`, the sidecar and the agent inside of the program's namespace.\n"
     )
     .expect("a String takes all");
     let subjects: BTreeSet<Subject> = rounds.iter().map(|r| r.subject).collect();
@@ -54,7 +55,7 @@ pub(crate) fn text(rounds: &[Round], count: u64, seconds: u64, rate: u64) -> Str
                 format!("{} / {}", range(open(&|o| o.p50_us as f64), 0), range(open(&|o| o.p99_us as f64), 0)),
                 sum(open(&|o| o.errors as f64)),
                 format!("{} / {}", one(single(&|o| o.p50_us as f64), 0), one(single(&|o| o.p99_us as f64), 0)),
-                one(of(*subject).map(|r| r.idle_kib as f64 / 1_024.0).collect(), 1),
+                each(&of(*subject).map(|r| r.idle_kib.as_slice()).collect::<Vec<_>>()),
                 one(of(*subject).map(|r| resident(&r.closed)).collect(), 1),
             ],
         );
@@ -73,6 +74,13 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 
 fn one(values: Vec<f64>, digits: usize) -> String {
     median(values).map_or("–".into(), |m| format!("{m:.digits$}"))
+}
+
+/// Medians of each process: `9.1 + 2.0` for a proxy and its helper.
+fn each(rounds: &[&[u64]]) -> String {
+    let processes = rounds.iter().map(|r| r.len()).max().unwrap_or(0);
+    let medians = (0..processes).map(|at| one(rounds.iter().filter_map(|r| r.get(at)).map(|kib| *kib as f64 / 1_024.0).collect(), 1));
+    medians.collect::<Vec<_>>().join(" + ")
 }
 
 fn sum(values: Vec<f64>) -> String {
@@ -122,7 +130,7 @@ mod tests {
     #[test]
     fn ratios_are_to_envoy_of_the_same_run() {
         let outcome = |cpu_us| Outcome { requests: 10, seconds: 1.0, cpu_us, ..Outcome::default() };
-        let round = |subject, cpu| Round { subject, closed: outcome(cpu), open: outcome(cpu), single: outcome(cpu), idle_kib: 2_048 };
+        let round = |subject, cpu| Round { subject, closed: outcome(cpu), open: outcome(cpu), single: outcome(cpu), idle_kib: vec![2_048] };
         let rounds = [round(Subject::Weft, 30.0), round(Subject::Envoy, 100.0), round(Subject::Weft, 50.0), round(Subject::Weft, 40.0)];
         let text = text(&rounds, 3, 1, 2_000);
         assert!(text.contains("| weft | 10 (10–10) | 40.0 (30.0–50.0) | 0.40 |"), "{text}");

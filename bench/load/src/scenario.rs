@@ -50,8 +50,8 @@ pub(crate) struct Round {
     pub(crate) open: Outcome,
     /// One connection.
     pub(crate) single: Outcome,
-    /// Resident memory of one side before any load, in KiB.
-    pub(crate) idle_kib: u64,
+    /// Resident memory of each process of one side before any load, in KiB.
+    pub(crate) idle_kib: Vec<u64>,
 }
 
 /// What to run and how long.
@@ -185,7 +185,8 @@ fn round(subject: Subject, settings: &Settings) -> Result<Round> {
     let mut bed = set_up(subject, settings)?;
     // The first answer proves that the pair works; memory is read after it, at rest.
     bed.measure(&["--seconds", "1", "--warmup", "0", "--connections", "1"])?;
-    let idle = procfs::resident_kib(&procfs::proxies(&bed.roots)).iter().sum::<u64>() / bed.roots.len().max(1) as u64;
+    let one_side: Vec<u32> = bed.roots.first().copied().into_iter().collect();
+    let idle = procfs::resident_kib(&procfs::proxies(&one_side));
     let (seconds, rate) = (settings.seconds.to_string(), settings.rate.to_string());
     let closed = bed.measure(&["--seconds", &seconds, "--connections", "64"])?;
     let open = bed.measure(&["--seconds", &seconds, "--connections", "64", "--rate", &rate])?;
