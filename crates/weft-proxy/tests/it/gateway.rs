@@ -123,3 +123,64 @@ async fn plain_text_is_sent_to_https() {
     let answer = send(at, get("a.example:8080", "/x?y=1")).await;
     assert_eq!((answer.status, answer.header("location")), (301, "https://a.example/x?y=1"));
 }
+
+/// A certificate for `host`, and its key.
+fn certificate(host: &str) -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(vec![host.to_owned()]).expect("made");
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+#[tokio::test]
+async fn tls_ends_at_the_edge_with_the_certificate_of_the_host() {
+    use weft_pki::Alpn;
+    use weft_wire::tls::ClientTls;
+    let pair = Pair::new(echo_program(false).await);
+    let (one, two) = (certificate("one.example"), certificate("two.example"));
+    let tls = |(chain, key): &(String, String)| json!({ "protocol": "HTTPS", "tls": { "certificate_pem": chain, "private_key_pem": key } });
+    let of = |first: &(String, String)| {
+        vec![
+            listeners(&[(443, "one.example", tls(first)), (443, "two.example", tls(&two))]),
+            table(443, "*"),
+            cluster("", json!({})),
+            endpoints("", &[(pair.server.address, Some("reviews"))]),
+        ]
+    };
+    let proxy = gateway(&pair.mesh, of(&one));
+    let at = opened(&proxy, 443).await.expect("open");
+    let call = |host: &'static str, root: String, alpn: Alpn| async move {
+        let stream = tokio::net::TcpStream::connect(at).await.expect("connected");
+        let client = ClientTls::public(host, Some(&root), &[alpn]).expect("usable");
+        let secured = client.connect(stream, weft_std::clock::now() + Duration::from_secs(5)).await.map_err(|e| e.to_string())?;
+        let io = hyper_util::rt::TokioIo::new(secured.stream);
+        let uri = format!("https://{host}/");
+        let answer = if alpn == Alpn::H2 {
+            let request = Request::get(uri).body(Full::<Bytes>::default()).expect("legal");
+            let (mut sender, connection) =
+                hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io).await.expect("ready");
+            tokio::spawn(async move { connection.await.ok() });
+            sender.send_request(request).await.expect("answered")
+        } else {
+            let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await.expect("ready");
+            tokio::spawn(async move { connection.await.ok() });
+            sender.send_request(get(host, "/")).await.expect("answered")
+        };
+        Ok::<_, String>(crate::fixture::whole(answer).await)
+    };
+    for alpn in [Alpn::Http11, Alpn::H2] {
+        for (host, root) in [("one.example", &one.0), ("two.example", &two.0)] {
+            let answer = call(host, root.clone(), alpn).await.expect("trusted");
+            assert_eq!((answer.status, answer.header("x-saw-x-forwarded-proto")), (200, "https"));
+        }
+    }
+    // A new certificate is shown without closing the port; a broken one leaves the last good in use.
+    let fresh = certificate("one.example");
+    publish(&proxy.shared, of(&fresh));
+    let renewed = async {
+        while call("one.example", fresh.0.clone(), Alpn::Http11).await.is_err() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(5), renewed).await.expect("shown");
+    publish(&proxy.shared, of(&("not PEM".into(), "not PEM".into())));
+    assert_eq!(call("one.example", fresh.0.clone(), Alpn::Http11).await.expect("trusted").status, 200);
+}

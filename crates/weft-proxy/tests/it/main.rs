@@ -12,4 +12,5 @@ mod http;
 mod mtls;
 mod policy;
 mod retries;
+mod side;
 mod tcp;
