@@ -111,7 +111,8 @@ impl Session {
         let now = clock::now();
         match woken {
             Wake::Request(request) => self.machine.input(now, ServerEvent::Request(request)),
-            Wake::Mesh => drop(self.push_at.get_or_insert(now + limits::DEBOUNCE)),
+            // The earlier of the two: the wait for the workload's own generation ends with it.
+            Wake::Mesh => self.push_at = self.push_at.into_iter().chain([now + limits::DEBOUNCE]).min(),
             Wake::Command(ProxyCommand::LogLevel(level)) => self.machine.input(now, ServerEvent::LogLevel(level)),
             Wake::Time => {
                 self.machine.timeout(now);
