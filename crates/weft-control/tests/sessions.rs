@@ -75,6 +75,7 @@ fn proxy_of(endpoint: ControlEndpoint, state: &Path, gateway: bool) -> Sidecar {
         admin: None,
         healthy: true,
         set_log_level: None,
+        gateway_ports: None,
     };
     let handle = control::start(config, shared.clone(), need_requests, report_queue).expect("starts");
     Sidecar { shared, handle }
