@@ -120,6 +120,8 @@ impl Control {
         let opened = Store::open(&config.state_dir).await?;
         let authority = Arc::new(Authority::load_or_create(&config.state_dir.join("ca"), &config.trust_domain)?);
         let registry = Registry::load(opened.store.clone(), &config.trust_domain, now_ms).await?;
+        // Before the first generation: whoever died with the last run must not get traffic in this one.
+        drive::end_graces_of_the_dead(&registry).await;
         let settings = MeshSettings { trust_domain: config.trust_domain.clone(), ..MeshSettings::default() };
         let published = Arc::new(watch::Sender::new(Arc::new(CompiledMesh::default())));
         let mesh = MeshWatch::new(published.subscribe());

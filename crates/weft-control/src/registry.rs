@@ -7,6 +7,7 @@ use crate::tokens::{JoinError, JoinGrant, hex, signed};
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 use tokio::sync::watch;
@@ -214,6 +215,29 @@ impl Registry {
         self.lock().remove(id);
         self.notify();
         self.store.remove_workload(id).await
+    }
+
+    /// Those who are away, with an address at which their proxy listened.
+    pub(crate) fn away(&self) -> Vec<(String, SocketAddr)> {
+        let entries = self.lock();
+        let away = entries.iter().filter(|(_, entry)| entry.presence == Presence::Away);
+        away.filter_map(|(id, entry)| Some((id.clone(), entry.ports.first()?.address))).collect()
+    }
+
+    /// Nobody listens any more where the workload was reached: if it is still away, its grace is over.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(crate) async fn gone(&self, id: &str, now_ms: u64) -> Result<(), StoreError> {
+        let entry = {
+            let mut entries = self.lock();
+            let Some(entry) = entries.get_mut(id).filter(|entry| entry.presence == Presence::Away) else { return Ok(()) };
+            entry.presence = Presence::Absent;
+            entry.since_ms = now_ms;
+            entry.clone()
+        };
+        self.notify();
+        self.save(&entry, now_ms).await
     }
 
     /// Ends graces that are over, and forgets who has been absent for long. Call it about once a second.

@@ -1,13 +1,20 @@
 //! Workloads, traffic and proxies: catalogue, graph, services, health, checks.
 
 use crate::{HOST, ROUTE_TO_V1, eventually, service, start};
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    net::{SocketAddr, TcpListener},
+};
 use weft_control::{CheckStatus, Control, HealthLevel, JoinGrant, Nack, NodeKind, ProxyRole, ProxyStatus, ResourceStatus};
 use weft_model::{Protocol, Root, Workload};
 use weft_std::clock;
 use weft_telemetry::{EdgeAggregator, Party, Reporter, RequestRecord, ResponseFlag, TlsRecord};
 
 async fn join(control: &Control, name: &str, version: &str) -> Workload {
+    join_at(control, name, version, "127.0.0.1:15006".parse().expect("address")).await
+}
+
+async fn join_at(control: &Control, name: &str, version: &str, address: SocketAddr) -> Workload {
     let labels = [("app", name), ("version", version)].map(|(k, v)| (k.to_owned(), v.to_owned())).into();
     let workload = format!("{name}-{version}");
     let grant = JoinGrant { namespace: "default".into(), service_account: name.into(), workload, labels, ..JoinGrant::default() };
@@ -15,12 +22,7 @@ async fn join(control: &Control, name: &str, version: &str) -> Workload {
     let now_ms = clock::unix_ms();
     let grant = control.parts().tokens.redeem(&token.token, now_ms).await.expect("good");
     let workload = control.parts().registry.enrol(&grant, now_ms).await.expect("enrols");
-    let port = weft_compile::RegisteredPort {
-        port: 9080,
-        address: "127.0.0.1:15006".parse().expect("address"),
-        protocol: Protocol::Http,
-        name: "http".into(),
-    };
+    let port = weft_compile::RegisteredPort { port: 9080, address, protocol: Protocol::Http, name: "http".into() };
     control.parts().registry.register(workload.clone(), vec![port], true, ProxyRole::Sidecar, now_ms).await.expect("registers");
     workload
 }
@@ -150,4 +152,22 @@ async fn a_refusal_of_a_proxy_points_to_the_line() {
     drop(session);
     assert!(!control.diagnostics().iter().any(|d| d.code == "WEFT-3101"), "a proxy that left says nothing");
     control.shutdown().await;
+}
+
+#[tokio::test]
+async fn who_died_with_the_control_plane_is_not_in_its_next_generation() {
+    let state = tempfile::tempdir().expect("temporary folder");
+    let control = start(state.path(), &[]).await;
+    let alive = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let dead = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    join_at(&control, "alive", "v1", alive.local_addr().expect("bound")).await;
+    join_at(&control, "dead", "v1", dead.local_addr().expect("bound")).await;
+    let mut watch = control.subscribe();
+    eventually(&mut watch, "both are there", |m| m.mesh.workloads.len() == 2).await;
+    control.shutdown().await;
+    drop(dead);
+    let again = start(state.path(), &[]).await;
+    let names: Vec<String> = again.mesh().mesh.workloads.values().map(|w| w.registered.workload.name.clone()).collect();
+    assert_eq!(names, ["alive-v1"], "its session may come back, nobody listens for the other");
+    again.shutdown().await;
 }

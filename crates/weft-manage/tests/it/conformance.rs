@@ -51,6 +51,7 @@ async fn furnish(api: &Api) -> String {
         workload: "reviews-v1".into(),
         identity: workload.identity.to_string(),
         roots: BTreeSet::from([Root::Own, Root::Host("reviews".into())]),
+        problems: vec![weft_control::ProxyProblem { message: "port 80 is taken".into(), ..weft_control::ProxyProblem::default() }],
         resources: [("inbound".to_owned(), ResourceStatus { nack: Some(nack), ..ResourceStatus::default() })].into(),
         ..ProxyStatus::default()
     };
