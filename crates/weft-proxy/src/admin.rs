@@ -1,17 +1,14 @@
 //! The admin endpoint: metrics, configuration and health of one proxy, on loopback.
 
-use crate::{config::SetLogLevel, gateway::SharedStatus, limits, proxy::Command, shared::Shared};
+use crate::{config::SetLogLevel, gateway::PortStates, limits, proxy::Command, shared::Shared};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
-use std::{
-    rc::Rc,
-    sync::{Arc, PoisonError},
-};
-use tokio::sync::{mpsc, oneshot};
+use std::{rc::Rc, sync::Arc};
+use tokio::sync::{mpsc, oneshot, watch};
 use weft_std::Spawner;
 use weft_telemetry::{MetricsReader, MetricsSnapshot, Registry};
 use weft_wire::listen::Acceptor;
@@ -25,7 +22,7 @@ pub(crate) struct Admin {
     pub registry: Registry,
     pub readers: Vec<MetricsReader>,
     pub workers: Vec<mpsc::Sender<Command>>,
-    pub gateway_status: SharedStatus,
+    pub gateway_status: watch::Sender<PortStates>,
     pub set_log_level: Option<SetLogLevel>,
 }
 
@@ -102,13 +99,12 @@ impl Admin {
         let svid = self.shared.svid.svid();
         let ports: serde_json::Map<String, Value> = self
             .gateway_status
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+            .borrow()
             .iter()
             .map(|(port, state)| {
                 let state = match state {
                     Ok(address) => json!({ "address": address.to_string() }),
-                    Err(reason) => json!({ "error": reason }),
+                    Err(closed) => json!({ "error": closed.reason, "address": closed.address.to_string(), "fix": closed.fix }),
                 };
                 (port.to_string(), state)
             })

@@ -35,7 +35,7 @@ mod net;
 pub mod limits;
 
 pub use config::{ExplicitListener, GatewayPorts, InboundSocket, LogLevelSetter, ProxyConfig, Role, SetLogLevel};
-pub use gateway::GatewayStatus;
+pub use gateway::{ClosedPort, GatewayStatus, PortStates};
 pub use program::Program;
 pub use proxy::{ProxyHandle, address_of, serve};
 pub use shared::Shared;

@@ -58,6 +58,8 @@ pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub const REPORTS_QUEUED_MAX: usize = 64;
 /// Most headers in one response of an upstream.
 pub const RESPONSE_HEADERS_MAX: usize = 200;
+/// How often a port of the gateway that could not be opened is tried again.
+pub const PORT_RETRY: Duration = Duration::from_secs(2);
 /// First wait between two looks at the program's health.
 pub const HEALTH_INTERVAL_MIN: Duration = Duration::from_millis(50);
 /// Longest wait between two looks at the program's health.

@@ -3,7 +3,7 @@
 use crate::{
     accept::{self, Duty},
     config::ProxyConfig,
-    gateway::{GatewayStatus, SharedStatus},
+    gateway::{ClosedPort, GatewayStatus, PortStates},
     http::{Dial, Pool},
     limits,
     program::Program,
@@ -16,7 +16,7 @@ use std::{
     io,
     net::{SocketAddr, TcpListener},
     rc::Rc,
-    sync::{Arc, PoisonError},
+    sync::Arc,
     thread::JoinHandle,
     time::Duration,
 };
@@ -32,7 +32,7 @@ pub struct ProxyHandle {
     threads: Vec<JoinHandle<()>>,
     readers: Vec<MetricsReader>,
     commands: Vec<mpsc::Sender<Command>>,
-    gateway_status: SharedStatus,
+    gateway_status: watch::Sender<PortStates>,
 }
 
 impl std::fmt::Debug for ProxyHandle {
@@ -97,7 +97,7 @@ pub fn serve(mut config: ProxyConfig, shared: Arc<Shared>) -> io::Result<ProxyHa
         let name = format!("weft-worker-{index}");
         threads.push(std::thread::Builder::new().name(name).spawn(move || run_worker(&runtime, start))?);
     }
-    let gateway_status = SharedStatus::default();
+    let gateway_status = watch::Sender::<PortStates>::default();
     let side = Side {
         shared: shared.clone(),
         registry,
@@ -226,7 +226,15 @@ impl ProxyHandle {
 
     /// A gateway's ports: where each is open, or why it is not.
     pub fn gateway_ports(&self) -> GatewayStatus {
-        self.gateway_status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let said = |(port, state): (&u16, &Result<_, ClosedPort>)| (*port, state.clone().map_err(|closed| closed.reason));
+        self.gateway_status.borrow().iter().map(said).collect()
+    }
+
+    /// Follows a gateway's ports, from how they are now.
+    pub fn follow_gateway_ports(&self) -> watch::Receiver<PortStates> {
+        let mut ports = self.gateway_status.subscribe();
+        ports.mark_changed();
+        ports
     }
 
     /// Metrics of all workers, added up.

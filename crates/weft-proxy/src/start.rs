@@ -40,7 +40,7 @@ impl Proxy {
             None => report_queue,
         };
         let shared = Shared::new(control::identity(&endpoint)?, needs, reports);
-        let client = ClientConfig {
+        let mut client = ClientConfig {
             endpoint,
             state_dir: config.state_dir.clone(),
             gateway: config.role == Role::Gateway,
@@ -49,9 +49,11 @@ impl Proxy {
             healthy: false,
             admin: config.admin.as_ref().and_then(|listener| listener.local_addr().ok()),
             set_log_level: config.set_log_level.clone(),
+            gateway_ports: None,
         };
         let programs = config.inbound.iter().map(|i| (i.workload_port, i.program.clone())).collect();
         let workers = crate::serve(config, shared.clone())?;
+        client.gateway_ports = Some(workers.follow_gateway_ports());
         let control = control::start(client, shared, need_requests, report_queue)?;
         Ok(Self { control, workers, programs })
     }

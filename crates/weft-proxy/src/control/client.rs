@@ -9,8 +9,9 @@ use super::{
     last_good::{Found, LastGood},
     limits,
     membership::{self, Kept, Member, MembershipError},
+    problems,
 };
-use crate::{Shared, Snapshot, snapshot};
+use crate::{PortStates, Shared, Snapshot, snapshot};
 use std::{collections::BTreeMap, future::Future, pin::Pin, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -94,6 +95,7 @@ enum Wake {
     Renewed(Result<Svid, MembershipError>),
     Need(NeedRequest),
     Report(Report),
+    Ports(PortStates),
     Command(Command),
     Time,
     /// The handle is gone.
@@ -270,6 +272,7 @@ impl Client {
             renewed = under_way(&mut self.renewing) => Wake::Renewed(renewed),
             need = self.queues.needs.recv() => need.map_or(Wake::End, Wake::Need),
             report = self.queues.reports.recv() => report.map_or(Wake::End, Wake::Report),
+            ports = changed(&mut self.config.gateway_ports) => Wake::Ports(ports),
             command = self.queues.commands.recv() => command.map_or(Wake::End, Wake::Command),
             () = sleep_until(at) => Wake::Time,
         }
@@ -292,6 +295,7 @@ impl Client {
             Wake::Need(need) => self.need(now, need),
             Wake::Report(report) => self.report(&report),
             Wake::Command(Command::Health(healthy)) => self.session_input(now, ClientEvent::Health(healthy)),
+            Wake::Ports(ports) => self.session_input(now, ClientEvent::Problems(problems::of_ports(&ports))),
             Wake::Time => {
                 self.session.timeout(now);
                 self.session_outputs(now);
@@ -542,6 +546,16 @@ async fn under_way<T>(work: &mut Option<Work<T>>) -> T {
         Some(work) => work.await,
         None => std::future::pending().await,
     }
+}
+
+/// The next state of the ports; never, when there are none to follow.
+async fn changed(ports: &mut Option<watch::Receiver<PortStates>>) -> PortStates {
+    if let Some(ports) = ports
+        && ports.changed().await.is_ok()
+    {
+        return ports.borrow_and_update().clone();
+    }
+    std::future::pending().await
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -14,8 +14,9 @@ mod connect;
 mod last_good;
 mod limits;
 mod membership;
+mod problems;
 
-use crate::{SetLogLevel, Shared};
+use crate::{PortStates, SetLogLevel, Shared};
 use client::{Client, Command, Queues};
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -52,6 +53,8 @@ pub struct ClientConfig {
     pub admin: Option<SocketAddr>,
     /// Called when the control plane wants another log level.
     pub set_log_level: Option<SetLogLevel>,
+    /// Ports of a gateway: those that cannot be opened are told to the control plane.
+    pub gateway_ports: Option<watch::Receiver<PortStates>>,
 }
 
 /// How things stand with the control plane.

@@ -112,6 +112,15 @@ async fn a_port_in_use_harms_no_other() {
     let at = opened(&proxy, 81).await.expect("open");
     assert!(opened(&proxy, 80).await.expect_err("taken").contains("in use"));
     assert_eq!(send(at, get("a", "/")).await.status, 200);
+
+    // Once the other program has ended, the port is opened without another change of the configuration.
+    let mut states = proxy.handle.as_ref().expect("runs").follow_gateway_ports();
+    let closed = states.borrow_and_update().get(&80).and_then(|state| state.clone().err()).expect("told");
+    assert!(closed.fix.contains("--gateway 80="), "{}", closed.fix);
+    assert_eq!((closed.address, closed.origin.kind.as_str()), (taken.local_addr().expect("address"), "Gateway"));
+    drop(taken);
+    let open = states.wait_for(|states| states.get(&80).is_some_and(Result::is_ok));
+    tokio::time::timeout(Duration::from_secs(10), open).await.expect("tried again").expect("runs");
 }
 
 #[tokio::test]
