@@ -185,12 +185,12 @@ impl Balancer {
 
     /// The endpoint answered, or failed to. May eject it.
     pub fn observed(&mut self, id: EndpointId, outcome: Outcome, now: Duration) -> EjectionChange {
-        let Some(policy) = self.outlier.clone() else { return EjectionChange::None };
+        let Some(policy) = &self.outlier else { return EjectionChange::None };
         let (total, out) = (self.entries.len(), self.entries.iter().filter(|e| e.standing.is_ejected(now)).count());
         // At least one may be out, however small the share (Envoy's rule).
         let room = out == 0 || (out + 1) * 100 <= total * usize::from(policy.ejection_percent_max);
-        match self.entry(id) {
-            Some(entry) => entry.standing.observe(&policy, outcome, now, room),
+        match self.entries.iter_mut().find(|e| e.id == id) {
+            Some(entry) => entry.standing.observe(policy, outcome, now, room),
             None => EjectionChange::None,
         }
     }

@@ -70,6 +70,11 @@ impl Upstream {
         self.entry.borrow().clone()
     }
 
+    /// What its port speaks.
+    pub(crate) fn protocol(&self) -> weft_model::Protocol {
+        self.entry.borrow().cluster.protocol
+    }
+
     /// Is it spoken to over the mesh?
     pub(crate) fn is_mesh(&self) -> bool {
         let entry = self.entry.borrow();

@@ -146,6 +146,8 @@ impl Drop for ResponseBody {
 pub(crate) enum RequestBody {
     /// None.
     Empty,
+    /// At hand, for a copy.
+    Whole(Option<Bytes>),
     /// Passed on as it comes; can be sent once.
     Once {
         /// The caller's body.
@@ -190,6 +192,11 @@ impl Replay {
             ended: Cell::new(false),
             attempt: Cell::new(0),
         })
+    }
+    /// All of it, once it has come in whole and if it was kept.
+    pub(crate) fn all(&self) -> Option<Bytes> {
+        (self.ended.get() && self.is_whole())
+            .then(|| self.kept.borrow().iter().fold(Vec::new(), |all, part| [&all[..], part].concat()).into())
     }
     /// Can it still be sent from its beginning?
     pub(crate) fn is_whole(&self) -> bool {
@@ -247,6 +254,7 @@ impl Body for RequestBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
+            Self::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
             Self::Once { body, received, sent } => {
                 let polled = ready!(Pin::new(&mut *body).poll_frame(cx));
                 if let Some(Ok(frame)) = &polled {
@@ -268,7 +276,8 @@ impl Body for RequestBody {
 
     fn is_end_stream(&self) -> bool {
         match self {
-            Self::Empty => true,
+            Self::Empty | Self::Whole(None) => true,
+            Self::Whole(Some(_)) => false,
             Self::Once { body, .. } => body.is_end_stream(),
             Self::Replayed { .. } => false,
         }
@@ -276,7 +285,8 @@ impl Body for RequestBody {
 
     fn size_hint(&self) -> SizeHint {
         match self {
-            Self::Empty => SizeHint::with_exact(0),
+            Self::Empty | Self::Whole(None) => SizeHint::with_exact(0),
+            Self::Whole(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
             Self::Once { body, .. } => body.size_hint(),
             Self::Replayed { replay, at: 0, .. } if replay.bytes.get() == 0 => replay.body.borrow().size_hint(),
             Self::Replayed { replay, .. } => {

@@ -6,14 +6,15 @@ use super::{
     upstream::{Head, send_copy},
 };
 use crate::{upstream::Upstream, worker::Worker};
+use bytes::Bytes;
 use http::HeaderValue;
 use std::{rc::Rc, time::Duration};
 
 /// Longest time that a copy may take.
 const COPY_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Sends a copy without the body (bodies are streamed once). The authority gets `-shadow`, as Envoy does.
-pub(crate) fn send(worker: &Rc<Worker>, upstream: &Rc<Upstream>, mut head: Box<Head>) {
+/// Sends a copy. The authority gets `-shadow`, as Envoy does.
+pub(crate) fn send(worker: &Rc<Worker>, upstream: &Rc<Upstream>, mut head: Box<Head>, body: Option<Bytes>) {
     let (worker, upstream) = (worker.clone(), upstream.clone());
     let shadow = head.authority.to_str().ok().map(|authority| match authority.rsplit_once(':') {
         Some((host, port)) if port.bytes().all(|b| b.is_ascii_digit()) => format!("{host}-shadow:{port}"),
@@ -23,13 +24,12 @@ pub(crate) fn send(worker: &Rc<Worker>, upstream: &Rc<Upstream>, mut head: Box<H
         head.authority = authority;
     }
     head.upgrade = None;
-    head.headers.remove(http::header::CONTENT_LENGTH);
     let version = match upstream.entry().cluster.protocol {
         weft_model::Protocol::Http2 | weft_model::Protocol::Grpc => HttpVersion::Two,
         _ => HttpVersion::One,
     };
     let spawner = worker.tasks.clone();
     spawner.spawn_local("mirror", async move {
-        tokio::time::timeout(COPY_TIMEOUT, send_copy(&worker, &upstream, head, version, RequestBody::Empty)).await.ok();
+        tokio::time::timeout(COPY_TIMEOUT, send_copy(&worker, &upstream, head, version, RequestBody::Whole(body))).await.ok();
     });
 }

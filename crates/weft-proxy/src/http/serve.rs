@@ -16,7 +16,7 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
 use hyper::body::Incoming;
-use std::{rc::Rc, time::Duration};
+use std::{cell::RefCell, rc::Rc, time::Duration};
 use weft_model::{Backend, HttpRoute, Protocol, RequestHead, RouteAction, pick_target};
 use weft_std::clock::{self, Instant};
 use weft_telemetry::{Reporter, ResponseFlag, details};
@@ -141,17 +141,20 @@ async fn outbound(
     exchange.facts.cluster = Some(name.clone());
     exchange.record.destination_service.clone_from(&name.host);
     let gateway = matches!(conn.scope, Scope::Gateway { .. });
-    let version = inner_version(upstream.entry().cluster.protocol, parts.version, exchange.record.grpc, upgrade.is_some(), gateway);
+    let version = inner_version(upstream.protocol(), parts.version, exchange.record.grpc, upgrade.is_some(), gateway);
     let on_upgrade = upgrade.is_some().then(|| downstream_upgrade(&mut parts));
     let mut head = make_head(conn, parts, target, upgrade)?;
     rewrite(&route, chosen, &mut head)?;
     if upstream.is_mesh() {
         conn.introduce(&config, &mut head.headers);
     }
-    mirror(conn, &config, &route, &head);
+    let copies = copies(conn, &config, &route, &head);
     let deadline = crate::upstream::millis(route.timeout_ms.filter(|ms| *ms > 0)).map(|limit| started + limit);
-    let sending = Sending { worker: &conn.worker, upstream, route: &route, version, deadline };
-    let mut response = sending.send(Permit::judged_at_destination(), head, body, exchange).await?;
+    let keep_body = !copies.is_empty();
+    let sending = Sending { worker: &conn.worker, upstream, route: &route, version, deadline, keep_body, kept: RefCell::default() };
+    let outcome = sending.send(Permit::judged_at_destination(), head, body, exchange).await;
+    send_copies(conn, copies, sending.kept.into_inner());
+    let mut response = outcome?;
     if let Some(callee) = exchange.facts.tls.as_ref().and_then(|tls| headers::peer_party(response.headers(), tls.peer.clone())) {
         exchange.record.destination = callee;
     }
@@ -284,12 +287,23 @@ fn rewrite(route: &HttpRoute, chosen: &weft_model::Target, head: &mut Head) -> R
     Ok(())
 }
 
-/// Copies to other clusters; their answers are thrown away.
-fn mirror(conn: &Rc<Connection>, config: &Config, route: &HttpRoute, head: &Head) {
-    for mirror in route.mirrors.iter().filter(|m| m.share.includes(conn.worker.roll())) {
-        if let Some(upstream) = config.upstreams.get(&mirror.cluster) {
-            super::mirror::send(&conn.worker, upstream, Box::new(head.clone()));
-        }
+type Copies = Vec<(Rc<crate::upstream::Upstream>, Box<Head>)>;
+
+/// The copies that this request's share asks for.
+fn copies(conn: &Connection, config: &Config, route: &HttpRoute, head: &Head) -> Copies {
+    let chosen = route.mirrors.iter().filter(|m| m.share.includes(conn.worker.roll()));
+    chosen.filter_map(|m| Some((config.upstreams.get(&m.cluster)?.clone(), Box::new(head.clone())))).collect()
+}
+
+/// Sends them once the request itself is out: a copy never delays it. A body that was too long to keep, or is not through when the
+/// answer begins, is not copied, nor is its request.
+fn send_copies(conn: &Connection, copies: Copies, kept: Option<Rc<super::body::Replay>>) {
+    let body = kept.as_ref().map(|replay| replay.all());
+    if body == Some(None) {
+        return;
+    }
+    for (upstream, head) in copies {
+        super::mirror::send(&conn.worker, &upstream, head, body.clone().flatten());
     }
 }
 

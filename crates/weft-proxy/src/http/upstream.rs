@@ -20,7 +20,12 @@ use crate::{
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header, uri::PathAndQuery};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use std::{cell::Cell, pin::pin, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    pin::pin,
+    rc::Rc,
+    time::Duration,
+};
 use weft_balance::{EndpointId, Outcome};
 use weft_model::{AttemptFailure, HttpRoute, Retry};
 use weft_std::clock::{self, Instant};
@@ -258,6 +263,9 @@ pub(crate) struct Sending<'a> {
     pub version: HttpVersion,
     /// End of the whole exchange.
     pub deadline: Option<Instant>,
+    /// Keep the body for copies, as far as it is short enough.
+    pub keep_body: bool,
+    pub kept: RefCell<Option<Rc<Replay>>>,
 }
 
 impl Sending<'_> {
@@ -285,7 +293,10 @@ impl Sending<'_> {
         exchange.lasting.admitted = Some(self.upstream.admit()?);
         let retry = self.route.retry.as_ref().filter(|r| r.attempts > 0 && head.upgrade.is_none());
         let resend = retry.is_some_and(|r| resends_after_sending(r, self.version));
-        let mut bodies = Bodies::new(body, resend, exchange);
+        let mut bodies = Bodies::new(body, resend || self.keep_body, exchange);
+        if let (true, Bodies::Again(replay)) = (self.keep_body, &bodies) {
+            *self.kept.borrow_mut() = Some(replay.clone());
+        }
         let sent = Rc::new(Cell::new(true));
         let method = head.method.clone();
         let spare = resend.then(|| head.clone());

@@ -249,7 +249,9 @@ async fn mirrors_get_a_copy_and_change_nothing() {
     let shadow = crate::fixture::program(false, move |request: Request<Incoming>| {
         let (sender, host) = (sender.clone(), request.headers()["host"].to_str().expect("text").to_owned());
         async move {
-            sender.send((request.uri().to_string(), host)).await.expect("taken");
+            let path = request.uri().to_string();
+            let body = request.into_body().collect().await.expect("whole").to_bytes();
+            sender.send((path, host, body.len())).await.expect("taken");
             text(500, "nobody sees this")
         }
     })
@@ -270,5 +272,8 @@ async fn mirrors_get_a_copy_and_change_nothing() {
         ],
     );
     assert_eq!(send(pair.client.address, get("/m")).await.status, 200);
-    assert_eq!(copies.recv().await, Some(("/m".into(), "reviews-shadow".into())));
+    assert_eq!(copies.recv().await, Some(("/m".into(), "reviews-shadow".into(), 0)));
+    let request = Request::post("/body").header("host", "reviews").body(Full::from("five!")).expect("legal");
+    assert_eq!(send(pair.client.address, request).await.body, "POST /body reviews 5");
+    assert_eq!(copies.recv().await, Some(("/body".into(), "reviews-shadow".into(), 5)));
 }
