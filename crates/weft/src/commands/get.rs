@@ -47,8 +47,12 @@ pub(super) fn kind(text: &str) -> String {
     known.iter().find(|(name, short)| is(name, short)).map_or_else(|| text.to_owned(), |(name, _)| (*name).to_owned())
 }
 
-pub(crate) async fn get(global: &Global, args: GetArgs) -> Result<()> {
+pub(crate) async fn get(global: &Global, mut args: GetArgs) -> Result<()> {
     let client = global.client()?;
+    // kubectl's `kind/name`.
+    if let (Some((kind, name)), None) = (args.what.split_once('/'), &args.name) {
+        (args.what, args.name) = (kind.to_owned(), Some(name.to_owned()));
+    }
     if let Some(name) = &args.name {
         let namespace = args.namespace.as_deref().unwrap_or("default");
         let path = format!("resources/{}/{}/{}", kind(&args.what), files::encode(namespace), files::encode(name));

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bookinfo;
+mod commands;
 mod harness;
 mod survival;
 mod tour;
