@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     destination,
-    policy::{Caller, PLAIN_TEXT, Permit, authorize},
+    policy::{Caller, PLAIN_TEXT, Permit, authorize, authorize_at_gateway},
     worker::Config,
 };
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use std::{cell::RefCell, rc::Rc, time::Duration};
 use weft_model::{Backend, HttpRoute, Protocol, RequestHead, RouteAction, pick_target};
 use weft_std::clock::{self, Instant};
-use weft_telemetry::{Reporter, ResponseFlag, details};
+use weft_telemetry::{PolicyDecision, Reporter, ResponseFlag, details};
 
 /// An answer on its way to `finish`.
 enum Reply {
@@ -81,13 +81,7 @@ async fn inbound(
             Caller { peer: conn.peer.as_ref(), source: conn.peer_address, destination: conn.local_address, sni: conn.sni.as_deref() };
         authorize(&config.snapshot, &caller, *port, Some(&head))
     };
-    exchange.record.policy.clone_from(&decision);
-    let Some(permit) = permit else {
-        return Err(match decision {
-            Some(decision) => Reject::Denied(Box::new(decision)),
-            None => Reject::Overload("authorization gave no reason"),
-        });
-    };
+    let permit = decided(decision, permit, exchange)?;
     let inbound_port = config.snapshot.inbound.as_ref().and_then(|i| i.ports.iter().find(|p| p.port == *port));
     if let Some(inbound_port) = inbound_port {
         exchange.record.destination_service.clone_from(&inbound_port.service);
@@ -111,6 +105,8 @@ async fn outbound(
     body: Incoming,
     exchange: &mut Box<Exchange>,
 ) -> Result<Reply, Reject> {
+    // Before a route is looked for: who may not enter learns nothing of what is inside.
+    let permit = permit_to_leave(conn, &config, &parts, &target, exchange)?;
     let found = destination::route(conn, config, &parts, &target).await?;
     let (config, route) = (found.config, found.route);
     exchange.facts.route = Some(route.clone());
@@ -152,7 +148,7 @@ async fn outbound(
     let deadline = crate::upstream::millis(route.timeout_ms.filter(|ms| *ms > 0)).map(|limit| started + limit);
     let keep_body = !copies.is_empty();
     let sending = Sending { worker: &conn.worker, upstream, route: &route, version, deadline, keep_body, kept: RefCell::default() };
-    let outcome = sending.send(Permit::judged_at_destination(), head, body, exchange).await;
+    let outcome = sending.send(permit, head, body, exchange).await;
     send_copies(conn, copies, sending.kept.into_inner());
     let mut response = outcome?;
     if let Some(callee) = exchange.facts.tls.as_ref().and_then(|tls| headers::peer_party(response.headers(), tls.peer.clone())) {
@@ -190,6 +186,27 @@ async fn connect(
         drop(counted);
     });
     Ok(Reply::Local(Response::new(Bytes::new())))
+}
+
+/// A gateway judges who enters; a sidecar lets its own program call, and the destination judges.
+fn permit_to_leave(conn: &Connection, config: &Config, parts: &Parts, target: &Target, exchange: &mut Exchange) -> Result<Permit, Reject> {
+    if !matches!(conn.scope, Scope::Gateway { .. }) {
+        return Ok(Permit::judged_at_destination());
+    }
+    let head = request_head(conn, parts, target, &target.host);
+    let caller = Caller { peer: conn.peer.as_ref(), source: conn.peer_address, destination: conn.local_address, sni: conn.sni.as_deref() };
+    let (decision, permit) = authorize_at_gateway(&config.snapshot, &caller, conn.port(), Some(&head));
+    decided(decision, permit, exchange)
+}
+
+/// Notes the decision; without a permit the call ends here.
+fn decided(decision: Option<PolicyDecision>, permit: Option<Permit>, exchange: &mut Exchange) -> Result<Permit, Reject> {
+    exchange.record.policy.clone_from(&decision);
+    match (permit, decision) {
+        (Some(permit), _) => Ok(permit),
+        (None, Some(decision)) => Err(Reject::Denied(Box::new(decision))),
+        (None, None) => Err(Reject::Overload("authorization gave no reason")),
+    }
 }
 
 /// What matching and authorization see. `host` is the name that routes are looked up by.

@@ -11,7 +11,7 @@ use weft_telemetry::PolicyDecision;
 pub(crate) struct Permit(());
 
 impl Permit {
-    /// For calls that leave a workload or enter at a gateway: they are judged where they arrive.
+    /// For calls that leave a workload: they are judged where they arrive.
     pub(crate) fn judged_at_destination() -> Self {
         Self(())
     }
@@ -50,6 +50,21 @@ pub(crate) fn authorize(
         let reason = PLAIN_TEXT.into();
         return (Some(PolicyDecision { policy: origin.object(), allowed: false, origin: origin.clone(), reason }), None);
     }
+    judge(config, caller, port, http)
+}
+
+/// Judges a request that enters the mesh at a gateway: by the policies that select the gateway. Its callers are outside of the mesh,
+/// so that the modes of mutual TLS say nothing about them.
+pub(crate) fn authorize_at_gateway(
+    config: &Snapshot,
+    caller: &Caller<'_>,
+    port: u16,
+    http: Option<&RequestHead<'_>>,
+) -> (Option<PolicyDecision>, Option<Permit>) {
+    judge(config, caller, port, http)
+}
+
+fn judge(config: &Snapshot, caller: &Caller<'_>, port: u16, http: Option<&RequestHead<'_>>) -> (Option<PolicyDecision>, Option<Permit>) {
     let input = AuthorizationInput {
         peer: caller.peer.map(|p| &p.id),
         source_ip: caller.source.ip(),

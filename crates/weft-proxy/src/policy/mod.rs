@@ -2,4 +2,4 @@
 
 mod authorization;
 
-pub(crate) use authorization::{Caller, PLAIN_TEXT, Permit, authorize};
+pub(crate) use authorization::{Caller, PLAIN_TEXT, Permit, authorize, authorize_at_gateway};

@@ -193,3 +193,23 @@ async fn tls_ends_at_the_edge_with_the_certificate_of_the_host() {
     publish(&proxy.shared, of(&("not PEM".into(), "not PEM".into())));
     assert_eq!(call("one.example", fresh.0.clone(), Alpn::Http11).await.expect("trusted").status, 200);
 }
+
+#[tokio::test]
+async fn policies_that_select_the_gateway_are_enforced_at_the_gateway() {
+    let pair = Pair::new(echo_program(false).await);
+    let mesh_values = vec![cluster("", json!({})), endpoints("", &[(pair.server.address, Some("reviews"))])];
+    let deny = json!({ "type": "Authorization", "value": {
+        "name": "istio-system/no-admin", "action": "DENY", "origin": origin("AuthorizationPolicy", 4),
+        "rules": [{ "to": [{ "paths": { "any": [{ "prefix": "/admin" }] } }], "origin": origin("AuthorizationPolicy", 9) }],
+    } });
+    let own = vec![listeners(&[(80, "*", json!({}))]), table(80, "*"), deny];
+    let mut proxy = gateway(&pair.mesh, [mesh_values, own].concat());
+    let at = opened(&proxy, 80).await.expect("open");
+    assert_eq!(send(at, get("shop.example", "/a")).await.status, 200);
+    let denied = send(at, get("shop.example", "/x/../admin")).await;
+    assert_eq!(denied.status, 403, "{}", denied.body);
+    let record = proxy.record(|r| r.status == 403).await;
+    let decision = record.policy.expect("the decision is told");
+    assert_eq!((decision.policy.as_str(), decision.origin.line), ("istio-system/no-admin", 9));
+    assert!(record.attempts.is_empty(), "nothing was sent on: {:?}", record.attempts);
+}
