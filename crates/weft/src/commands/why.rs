@@ -5,6 +5,10 @@ use crate::{cli::Global, output};
 use anyhow::{Result, bail};
 use clap::Args;
 use serde_json::Value;
+use std::time::Duration;
+
+/// Time after its end by which all proxies have reported a request, in milliseconds.
+const REPORTED_MS: u64 = 2_000;
 
 #[derive(Debug, Args)]
 pub(crate) struct WhyArgs {
@@ -32,7 +36,14 @@ pub(crate) async fn why(global: &Global, args: WhyArgs) -> Result<()> {
         ),
         (None, false) => bail!("which request? give its x-request-id, or --last"),
     };
-    let detail: Value = client.get(&path).await?;
+    let mut detail: Value = client.get(&path).await?;
+    // The other hops' proxies report about once a second: a fresh request is told when they have.
+    let end_ms = value::items(&detail, "/records").iter().map(|r| value::number(r, "/startUnixMs") + value::number(r, "/durationUs") / 1_000).max();
+    let missing_ms = end_ms.unwrap_or_default().saturating_add(REPORTED_MS).saturating_sub(weft_std::clock::unix_ms());
+    if (1..=REPORTED_MS).contains(&missing_ms) {
+        tokio::time::sleep(Duration::from_millis(missing_ms)).await;
+        detail = client.get(&format!("requests/{}", files::encode(value::text(&detail, "/why/id")))).await?;
+    }
     output::print(global.output, &detail, table)
 }
 

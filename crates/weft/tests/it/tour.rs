@@ -25,7 +25,7 @@ fn the_tour_of_the_readme_works() {
         let output = mesh.cli(&["why", "--last", "--status", "5xx"]);
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     });
-    assert!(why.contains("payments"), "{why}");
+    assert!(why.contains("program of payments-v1 closed the connection"), "{why}");
     assert!(why.contains("fix:"), "{why}");
 
     // A denial names its policy and line.
