@@ -27,7 +27,8 @@ pub(crate) fn run(side: &str, next: SocketAddr, folder: &Path) -> Result<()> {
         "server" => server(listener, next),
         _ => client(listener, next),
     };
-    let (needs, _needs) = Needs::channel();
+    // Nobody answers questions: the queue is closed, so that none is waited for.
+    let (needs, _) = Needs::channel();
     let (reports, mut received) = mpsc::channel(64);
     let shared = Shared::new(svid(side, folder)?, needs, reports);
     let mut view = View::default();

@@ -178,6 +178,7 @@ struct Bed {
     children: Children,
     mesh: Option<weft::Mesh>,
     target: String,
+    by_name: bool,
     roots: Vec<u32>,
 }
 
@@ -196,7 +197,8 @@ fn round(subject: Subject, settings: &Settings) -> Result<Round> {
 
 fn set_up(subject: Subject, settings: &Settings) -> Result<Bed> {
     let folder = tempfile::Builder::new().prefix("weft-bench-").tempdir()?;
-    let mut bed = Bed { folder, children: Children::default(), mesh: None, target: String::new(), roots: vec![] };
+    let mut bed =
+        Bed { folder, children: Children::default(), mesh: None, target: String::new(), by_name: subject == Subject::Pair, roots: vec![] };
     if subject == Subject::Weft {
         let program = settings.weft.as_deref().context("no weft program: give --weft")?;
         let mesh = weft::Mesh::start(program, bed.folder.path(), &mut bed.children)?;
@@ -243,7 +245,9 @@ impl Bed {
             }
             None => Command::new(own),
         };
-        command.args(["client", "--target", &self.target, "--roots"]).arg(&roots).args(more);
+        // The name that the proxies know; the address would be a host of its own to them.
+        let host = if self.by_name { "origin" } else { self.target.as_str() };
+        command.args(["client", "--target", &self.target, "--host", host, "--roots"]).arg(&roots).args(more);
         write_roots(&roots, &self.roots)?;
         let child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
         if self.mesh.is_some() {

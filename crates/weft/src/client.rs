@@ -59,7 +59,6 @@ impl Client {
         Ok(Self { address, token })
     }
 
-
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
         self.call(Method::GET, path, Bytes::new()).await
     }

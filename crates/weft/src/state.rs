@@ -75,7 +75,10 @@ impl StateDir {
             Ok(()) => Ok(file),
             Err(_) => {
                 let who = self.running().map(|r| format!(" (pid {}, http://{})", r.pid, r.api)).unwrap_or_default();
-                bail!("weft up is already running on {}{who}\n  fix: end it with `weft down`, or give another --state-dir", self.root.display())
+                bail!(
+                    "weft up is already running on {}{who}\n  fix: end it with `weft down`, or give another --state-dir",
+                    self.root.display()
+                )
             }
         }
     }
@@ -94,8 +97,9 @@ impl StateDir {
     /// # Errors
     /// When there is none: says how to start one.
     pub(crate) fn running(&self) -> Result<Running> {
-        let text = fs::read(self.join("up.json"))
-            .with_context(|| format!("no mesh runs on {}\n  fix: start one with `weft up`, or point to its --state-dir", self.root.display()))?;
+        let text = fs::read(self.join("up.json")).with_context(|| {
+            format!("no mesh runs on {}\n  fix: start one with `weft up`, or point to its --state-dir", self.root.display())
+        })?;
         serde_json::from_slice(&text).context("up.json in the state folder is damaged: run `weft up` again")
     }
 

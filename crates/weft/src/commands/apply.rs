@@ -62,7 +62,9 @@ async fn in_effect(client: &Client, generation: u64, wait_s: u64) -> Result<Stri
     Ok(match (current, connected) {
         (_, 0) => format!("generation {generation}; no proxy is connected"),
         (current, connected) if current == connected => format!("generation {generation} runs at all {connected} proxies"),
-        (current, connected) => format!("generation {generation} runs at {current} of {connected} proxies; `weft proxy status` names the others"),
+        (current, connected) => {
+            format!("generation {generation} runs at {current} of {connected} proxies; `weft proxy status` names the others")
+        }
     })
 }
 

@@ -38,7 +38,9 @@ pub(crate) async fn diff(global: &Global, args: DiffArgs) -> Result<ExitCode> {
     let changed = !changes.is_empty();
     let answer = json!({ "changes": changes, "diagnostics": diagnostics });
     output::print(global.output, &answer, |a| {
-        let one = |c: &Value| format!("{} {}/{}\n{}", value::text(c, "/kind"), value::text(c, "/namespace"), value::text(c, "/name"), value::text(c, "/diff"));
+        let one = |c: &Value| {
+            format!("{} {}/{}\n{}", value::text(c, "/kind"), value::text(c, "/namespace"), value::text(c, "/name"), value::text(c, "/diff"))
+        };
         let mut text: Vec<String> = value::items(a, "/changes").iter().map(one).collect();
         text.push(value::diagnostics(value::items(a, "/diagnostics")));
         if !changed {

@@ -31,7 +31,10 @@ pub(crate) async fn explain(global: &Global, args: ExplainArgs) -> Result<()> {
     if args.what.to_ascii_uppercase().starts_with("WEFT-") {
         return code(&args.what.to_ascii_uppercase());
     }
-    let rest = args.what.strip_prefix("http://").context("give an http:// URL, e.g. http://reviews:9080/reviews/0, or a code such as WEFT-1203")?;
+    let rest = args
+        .what
+        .strip_prefix("http://")
+        .context("give an http:// URL, e.g. http://reviews:9080/reviews/0, or a code such as WEFT-1203")?;
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
     let port: u16 = authority.rsplit_once(':').and_then(|(_, p)| p.parse().ok()).unwrap_or(80);
     let request = json!({
@@ -43,7 +46,8 @@ pub(crate) async fn explain(global: &Global, args: ExplainArgs) -> Result<()> {
 }
 
 fn code(code: &str) -> Result<()> {
-    let known = weft_api::diag::CODES.iter().chain(weft_compile::diag::CODES).chain(weft_control::diag::CODES).find(|entry| entry.code == code);
+    let known =
+        weft_api::diag::CODES.iter().chain(weft_compile::diag::CODES).chain(weft_control::diag::CODES).find(|entry| entry.code == code);
     let entry = known.with_context(|| format!("{code} is not a code of this version"))?;
     output::print_text(&format!("{} {}\n{}", output::bold(entry.code), entry.title, entry.explanation))
 }
@@ -86,7 +90,15 @@ fn table(answer: &Value) -> String {
         format!("  {}  {}  {health}  {}", value::text(e, "/address"), value::text(e, "/workloadName"), value::text(e, "/identity"))
     };
     section(&mut parts, "endpoints", value::items(answer, "/endpoints").iter().map(endpoint));
-    let policy = |p: &Value| format!("  {} {}  {}  {}", value::text(p, "/action"), value::text(p, "/name"), value::text(p, "/reason"), value::place(&p["origin"]));
+    let policy = |p: &Value| {
+        format!(
+            "  {} {}  {}  {}",
+            value::text(p, "/action"),
+            value::text(p, "/name"),
+            value::text(p, "/reason"),
+            value::place(&p["origin"])
+        )
+    };
     section(&mut parts, "policies at the destination", value::items(answer, "/policies").iter().map(policy));
     parts.join("\n")
 }

@@ -42,7 +42,11 @@ pub(super) fn kind(text: &str) -> String {
     ];
     let is = |name: &str, short: &str| {
         let name = name.to_ascii_lowercase();
-        lower == short || lower == name || lower == format!("{name}s") || lower == format!("{name}es") || lower == format!("{}ies", name.trim_end_matches('y'))
+        lower == short
+            || lower == name
+            || lower == format!("{name}s")
+            || lower == format!("{name}es")
+            || lower == format!("{}ies", name.trim_end_matches('y'))
     };
     known.iter().find(|(name, short)| is(name, short)).map_or_else(|| text.to_owned(), |(name, _)| (*name).to_owned())
 }
@@ -74,7 +78,11 @@ pub(crate) async fn get(global: &Global, mut args: GetArgs) -> Result<()> {
         }
         what => {
             let kind = if what == "all" { String::new() } else { kind(&args.what) };
-            let path = format!("resources?kind={}&namespace={}", files::encode(&kind), files::encode(args.namespace.as_deref().unwrap_or_default()));
+            let path = format!(
+                "resources?kind={}&namespace={}",
+                files::encode(&kind),
+                files::encode(args.namespace.as_deref().unwrap_or_default())
+            );
             list(global, client.get(&path).await?, &args, resources)
         }
     }
@@ -135,7 +143,13 @@ fn resources(list: &[Value]) -> String {
             (0, warnings) => format!("{warnings} warning{}", if warnings == 1 { "" } else { "s" }),
             (errors, _) => format!("{errors} error{}", if errors == 1 { "" } else { "s" }),
         };
-        vec![value::text(r, "/kind").into(), value::text(r, "/namespace").into(), value::text(r, "/name").into(), status, value::place(&r["origin"])]
+        vec![
+            value::text(r, "/kind").into(),
+            value::text(r, "/namespace").into(),
+            value::text(r, "/name").into(),
+            status,
+            value::place(&r["origin"]),
+        ]
     };
     output::table(&["KIND", "NAMESPACE", "NAME", "STATUS", "FROM"], &list.iter().map(row).collect::<Vec<_>>())
 }

@@ -87,7 +87,14 @@ fn config(answer: &Value, filter: Option<&str>) -> String {
 /// One line about a resource: what it holds, in numbers.
 fn summary(value: &Value) -> String {
     let count = |field: &str| value.get(field).and_then(Value::as_array).map(Vec::len);
-    let parts = [("endpoints", "endpoint"), ("hosts", "host"), ("ports", "port"), ("rules", "rule"), ("listeners", "listener"), ("routes", "route")];
+    let parts = [
+        ("endpoints", "endpoint"),
+        ("hosts", "host"),
+        ("ports", "port"),
+        ("rules", "rule"),
+        ("listeners", "listener"),
+        ("routes", "route"),
+    ];
     let known = parts.iter().filter_map(|(field, noun)| count(field).map(|n| format!("{n} {noun}{}", if n == 1 { "" } else { "s" })));
     known.collect::<Vec<_>>().join(", ")
 }

@@ -21,7 +21,8 @@ pub(crate) async fn top(global: &Global, args: TopArgs) -> Result<()> {
 }
 
 fn table(graph: &Value, service: Option<&str>) -> String {
-    let concerns = |e: &&Value| service.is_none_or(|s| [value::text(e, "/source"), value::text(e, "/destination")].iter().any(|id| id.contains(s)));
+    let concerns =
+        |e: &&Value| service.is_none_or(|s| [value::text(e, "/source"), value::text(e, "/destination")].iter().any(|id| id.contains(s)));
     let mut edges: Vec<&Value> = value::items(graph, "/edges").iter().filter(concerns).collect();
     edges.sort_by(|a, b| {
         let key = |e: &Value| (value::real(e, "/traffic/errorRatio"), value::real(e, "/traffic/ratePerS"));

@@ -38,7 +38,8 @@ pub(crate) async fn why(global: &Global, args: WhyArgs) -> Result<()> {
     };
     let mut detail: Value = client.get(&path).await?;
     // The other hops' proxies report about once a second: a fresh request is told when they have.
-    let end_ms = value::items(&detail, "/records").iter().map(|r| value::number(r, "/startUnixMs") + value::number(r, "/durationUs") / 1_000).max();
+    let end_ms =
+        value::items(&detail, "/records").iter().map(|r| value::number(r, "/startUnixMs") + value::number(r, "/durationUs") / 1_000).max();
     let missing_ms = end_ms.unwrap_or_default().saturating_add(REPORTED_MS).saturating_sub(weft_std::clock::unix_ms());
     if (1..=REPORTED_MS).contains(&missing_ms) {
         tokio::time::sleep(Duration::from_millis(missing_ms)).await;
@@ -52,14 +53,22 @@ fn table(detail: &Value) -> String {
     let first = value::items(detail, "/records").first().cloned().unwrap_or_default();
     let mut lines = vec![
         output::bold(value::text(why, "/sentence")),
-        output::dim(&format!("{} {} {} · id {}", value::text(&first, "/method"), value::text(&first, "/authority"), value::text(&first, "/path"), value::text(why, "/id"))),
+        output::dim(&format!(
+            "{} {} {} · id {}",
+            value::text(&first, "/method"),
+            value::text(&first, "/authority"),
+            value::text(&first, "/path"),
+            value::text(why, "/id")
+        )),
         String::new(),
     ];
     lines.extend(value::items(why, "/hops").iter().map(hop));
     lines.push(String::new());
     let object = |o: &Value| match (value::text(o, "/text"), o.get("origin")) {
         ("", _) => String::new(),
-        (text, Some(origin)) if origin.is_object() && !text.contains(&value::origin(origin)) => format!("{text}\n{:14}{}", "", value::origin(origin)),
+        (text, Some(origin)) if origin.is_object() && !text.contains(&value::origin(origin)) => {
+            format!("{text}\n{:14}{}", "", value::origin(origin))
+        }
         (text, _) => text.to_owned(),
     };
     let facts = [

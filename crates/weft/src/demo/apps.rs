@@ -23,7 +23,12 @@ const PORT: u16 = 8080;
 
 /// The shop. Seven services, one of them in three versions.
 pub(crate) const SHOP: &[App] = &[
-    App { service: "frontend", version: "v1", port: PORT, calls: &[("catalog", PORT), ("cart", PORT), ("reviews", PORT), ("checkout", PORT)] },
+    App {
+        service: "frontend",
+        version: "v1",
+        port: PORT,
+        calls: &[("catalog", PORT), ("cart", PORT), ("reviews", PORT), ("checkout", PORT)],
+    },
     App { service: "catalog", version: "v1", port: PORT, calls: &[] },
     App { service: "cart", version: "v1", port: PORT, calls: &[("catalog", PORT)] },
     App { service: "reviews", version: "v1", port: PORT, calls: &[] },

@@ -48,7 +48,11 @@ async fn answer(args: &DemoAppArgs, method: &Method, path: &str, headers: &Heade
     for target in &args.calls {
         calls.push(call(target, headers).await);
     }
-    let seen: Value = headers.iter().map(|(k, v)| (k.to_string(), json!(String::from_utf8_lossy(v.as_bytes())))).collect::<serde_json::Map<_, _>>().into();
+    let seen: Value = headers
+        .iter()
+        .map(|(k, v)| (k.to_string(), json!(String::from_utf8_lossy(v.as_bytes()))))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
     let body = json!({
         "name": args.name, "version": args.version, "method": method.as_str(), "path": path, "headers": seen, "calls": calls,
     });

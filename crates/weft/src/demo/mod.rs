@@ -107,11 +107,7 @@ async fn seat(state: &StateDir, control: &Control, xds: SocketAddr, app: App) ->
         protocol: weft_model::Protocol::Http,
         program: Program::HostPort((Ipv4Addr::LOCALHOST, program_port).into()),
     };
-    let config = ProxyConfig {
-        inbound: vec![inbound],
-        explicit,
-        ..crate::run::proxy_config(state, &format!("{NAMESPACE}-{workload}"))
-    };
+    let config = ProxyConfig { inbound: vec![inbound], explicit, ..crate::run::proxy_config(state, &format!("{NAMESPACE}-{workload}")) };
     let endpoint = ControlEndpoint { address: xds, bundle_pem: control.bundle_pem().to_owned(), join_token: Some(join.token) };
     let proxy = Proxy::start(config, endpoint).with_context(|| format!("the sidecar of {workload} cannot start"))?;
     Ok((proxy, Seat { app, listener: program, book }))

@@ -123,7 +123,8 @@ async fn join(state: &StateDir, client: &Client, args: &RunArgs) -> Result<(Prox
     let text = |field: &str| answer[field].as_str().with_context(|| format!("the answer to the join request lacks {field}"));
     let control: SocketAddr = text("control")?.parse().context("the control plane's address is not ADDRESS:PORT")?;
     let name = format!("{}-{}-{}", args.namespace, args.workload_name(), std::process::id());
-    let endpoint = ControlEndpoint { address: control, bundle_pem: text("bundlePem")?.to_owned(), join_token: Some(text("token")?.to_owned()) };
+    let endpoint =
+        ControlEndpoint { address: control, bundle_pem: text("bundlePem")?.to_owned(), join_token: Some(text("token")?.to_owned()) };
     let mut config = proxy_config(state, &name);
     config.workers = usize::from(args.workers);
     config.access_log = access_log(args.access_log.as_deref())?;

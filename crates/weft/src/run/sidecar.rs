@@ -3,8 +3,7 @@
 use crate::state::StateDir;
 use anyhow::{Context, Result};
 use std::{
-    fs,
-    io,
+    fs, io,
     path::Path,
     sync::{Arc, Mutex, OnceLock},
 };

@@ -11,7 +11,11 @@ pub(crate) struct Banner {
 
 impl Banner {
     pub(crate) fn start(state: &StateDir) -> Self {
-        println!("{} · state in {} · one process, no root needed", output::bold(concat!("weft ", env!("CARGO_PKG_VERSION"))), state.path().display());
+        println!(
+            "{} · state in {} · one process, no root needed",
+            output::bold(concat!("weft ", env!("CARGO_PKG_VERSION"))),
+            state.path().display()
+        );
         let now = Instant::now();
         Self { started: now, last: now }
     }

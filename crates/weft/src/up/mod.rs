@@ -131,9 +131,9 @@ pub(crate) fn down(global: &Global) -> Result<()> {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(DRAIN_S_MAX * 2), gone)
-            .await
-            .with_context(|| format!("it was told to stop but still runs\n  fix: look at what it prints, or end it with `kill {}`", running.pid))?;
+        tokio::time::timeout(Duration::from_secs(DRAIN_S_MAX * 2), gone).await.with_context(|| {
+            format!("it was told to stop but still runs\n  fix: look at what it prints, or end it with `kill {}`", running.pid)
+        })?;
         crate::output::print_text(&format!("stopped (pid {}); the state stays in {}", running.pid, state.path().display()))
     })
 }

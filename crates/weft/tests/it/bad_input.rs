@@ -45,7 +45,8 @@ fn a_port_already_taken_is_said_and_a_taken_gateway_port_harms_only_itself() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
     let port = taken.local_addr().expect("bound").port().to_string();
     let state = tempfile::tempdir().expect("a temporary folder");
-    let output = Command::new(WEFT).args(["up", "--api-port", &port, "--xds-port", "0"]).env("WEFT_STATE_DIR", state.path()).output().expect("runs");
+    let output =
+        Command::new(WEFT).args(["up", "--api-port", &port, "--xds-port", "0"]).env("WEFT_STATE_DIR", state.path()).output().expect("runs");
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     assert!(error.contains(&port) && error.contains("--api-port") && error.contains("fix"), "{error}");
@@ -65,7 +66,8 @@ fn a_port_already_taken_is_said_and_a_taken_gateway_port_harms_only_itself() {
 
 #[test]
 fn a_state_folder_that_cannot_be_written_is_said() {
-    let output = Command::new(WEFT).args(["up", "--api-port", "0", "--xds-port", "0"]).env("WEFT_STATE_DIR", "/proc/weft").output().expect("runs");
+    let output =
+        Command::new(WEFT).args(["up", "--api-port", "0", "--xds-port", "0"]).env("WEFT_STATE_DIR", "/proc/weft").output().expect("runs");
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success());
     assert!(error.contains("/proc/weft") && error.contains("--state-dir"), "{error}");
@@ -114,7 +116,8 @@ fn strict_refuses_plain_text_and_large_headers_are_answered() {
 
     let address = mesh.proxy_address("echo-v1");
     assert_eq!(http(address, "GET", "/", &[], "").status, 200, "PERMISSIVE is the default: plain text is served");
-    let strict = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: { name: strict }\nspec: { mtls: { mode: STRICT } }\n";
+    let strict =
+        "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: { name: strict }\nspec: { mtls: { mode: STRICT } }\n";
     mesh.cli_ok(&["apply", "-f", &write(&mesh, "strict.yaml", strict)]);
     let refused = http(address, "GET", "/", &[], "");
     assert_eq!(refused.status, 403, "HTTP gets an answer that says why; the program never sees it");

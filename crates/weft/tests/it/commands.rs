@@ -63,7 +63,8 @@ fn diff_delete_and_explain_a_code() {
 fn files_are_watched_and_a_second_up_resumes() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let file = folder.path().join("watched.yaml");
-    let service = |name: &str| format!("apiVersion: v1\nkind: Service\nmetadata: {{ name: {name} }}\nspec: {{ ports: [{{ port: 80 }}] }}\n");
+    let service =
+        |name: &str| format!("apiVersion: v1\nkind: Service\nmetadata: {{ name: {name} }}\nspec: {{ ports: [{{ port: 80 }}] }}\n");
     std::fs::write(&file, service("first")).expect("written");
     let watched = folder.path().display().to_string();
     let mut mesh = Mesh::up(&["-f", &watched]);

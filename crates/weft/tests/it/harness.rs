@@ -144,7 +144,16 @@ impl Mesh {
 
     pub(crate) fn up_on(state: tempfile::TempDir, args: &[&str]) -> Self {
         let gateway_port = free_port();
-        let mut mesh = Self { state, api: ([127, 0, 0, 1], 0).into(), token: String::new(), gateway_port, gateway_8080: free_port(), xds_port: free_port(), up: None, runs: Vec::new() };
+        let mut mesh = Self {
+            state,
+            api: ([127, 0, 0, 1], 0).into(),
+            token: String::new(),
+            gateway_port,
+            gateway_8080: free_port(),
+            xds_port: free_port(),
+            up: None,
+            runs: Vec::new(),
+        };
         mesh.start_up(args);
         mesh
     }

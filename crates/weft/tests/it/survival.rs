@@ -131,7 +131,8 @@ fn the_path_between_two_workloads_carries_no_plain_text() {
     let (relay, seen) = tap(target.clone());
     let echo = mesh.run_app("echo", "v1", 9080, &["--advertise", &relay.to_string()], &[]);
     let line = mesh.run_process(echo).expect_line("proxy listens on");
-    let real = line.split_whitespace().filter_map(|w| w.trim_end_matches([',', ')']).parse::<SocketAddr>().ok()).next_back().expect("an address");
+    let real =
+        line.split_whitespace().filter_map(|w| w.trim_end_matches([',', ')']).parse::<SocketAddr>().ok()).next_back().expect("an address");
     *target.lock().expect("no panic") = Some(real);
     mesh.run_app("caller", "v1", 9080, &[], &["echo:9080/the-secret-path"]);
     let caller = mesh.proxy_address("caller-v1");

@@ -9,7 +9,8 @@ fn the_tour_of_the_readme_works() {
     // Within moments the graph moves: every service seen, every link inside the mesh mutually authenticated.
     let graph = eventually("seven services with traffic", || {
         let graph = mesh.get("graph?window=60");
-        let with_traffic = list(&graph["nodes"]).iter().filter(|n| n["namespace"] == "shop" && n["inbound"]["requests"].as_u64() > Some(0)).count();
+        let with_traffic =
+            list(&graph["nodes"]).iter().filter(|n| n["namespace"] == "shop" && n["inbound"]["requests"].as_u64() > Some(0)).count();
         (with_traffic >= 7).then_some(graph)
     });
     let inside: Vec<_> = list(&graph["edges"]).iter().filter(|e| e["source"].as_str().is_some_and(|s| s.starts_with("shop/"))).collect();
@@ -42,7 +43,10 @@ fn the_tour_of_the_readme_works() {
     // One's own program joins the mesh and can call it.
     mesh.run_app("mine", "v1", 9080, &["-n", "shop"], &["catalog:8080/products"]);
     let workloads = mesh.get("workloads");
-    assert!(list(&workloads).iter().any(|w| w["name"] == "mine-v1" && w["identity"] == "spiffe://cluster.local/ns/shop/sa/mine"), "{workloads}");
+    assert!(
+        list(&workloads).iter().any(|w| w["name"] == "mine-v1" && w["identity"] == "spiffe://cluster.local/ns/shop/sa/mine"),
+        "{workloads}"
+    );
     let top = mesh.cli_ok(&["top"]);
     assert!(top.contains("checkout") && top.contains("mTLS"), "{top}");
     assert!(mesh.cli_ok(&["status"]).contains("current"));
