@@ -75,7 +75,7 @@ mod tests {
         };
         let problem = Problem { resource: "r".into(), field: "x".into(), message: "m".into(), fix: "do".into(), origin };
         let there = |problems: Vec<v1::Problem>| decode_problems(v1::Problems { problems });
-        assert_eq!(there(vec![(&problem).into()]), [problem.clone()]);
+        assert_eq!(there(vec![(&problem).into()]), std::slice::from_ref(&problem));
         let long = Problem { message: "ä".repeat(REFUSAL_BYTES_MAX), ..problem };
         let kept = there(vec![(&long).into(); PROBLEMS_MAX + 1]);
         assert_eq!((kept.len(), kept[0].message.len()), (PROBLEMS_MAX, REFUSAL_BYTES_MAX));

@@ -5,7 +5,7 @@ use crate::state::StateDir;
 use anyhow::{Context, Result};
 use std::{
     collections::BTreeMap,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, SocketAddr, TcpListener},
 };
 use weft_control::{Control, JoinGrant, ProxyRole};
 use weft_proxy::{GatewayPorts, Proxy, ProxyConfig, Role, control::ControlEndpoint};
@@ -22,7 +22,7 @@ pub(crate) struct Gateway {
 
 /// Starts the gateway: workload `gateway` of namespace `istio-system`, with the label that Istio's samples select.
 pub(crate) async fn start(state: &StateDir, control: &Control, xds: SocketAddr, args: &UpArgs) -> Result<Gateway> {
-    let map = args.gateway_map();
+    let map = args.gateway_map().into_iter().map(|(port, address)| Ok((port, free(address)?))).collect::<Result<BTreeMap<_, _>>>()?;
     let grant = JoinGrant {
         namespace: "istio-system".into(),
         service_account: "gateway".into(),
@@ -45,6 +45,14 @@ pub(crate) async fn start(state: &StateDir, control: &Control, xds: SocketAddr, 
     let proxy = Proxy::start(config, endpoint).context("the gateway cannot start")?;
     proxy.ready(crate::run::JOIN).await.context("the gateway cannot join its own mesh")?;
     Ok(Gateway { proxy, map, ip: args.gateway_ip })
+}
+
+/// Port 0 becomes one that is free now, so that it can be told before a resource asks for it.
+fn free(address: SocketAddr) -> Result<SocketAddr> {
+    match address.port() {
+        0 => TcpListener::bind(address).and_then(|l| l.local_addr()).with_context(|| format!("{} has no free port", address.ip())),
+        _ => Ok(address),
+    }
 }
 
 impl Gateway {
