@@ -1,6 +1,6 @@
 //! What the mesh promises when something is killed, rotated or listened to.
 
-use crate::harness::{Mesh, corpus, eventually, http, list};
+use crate::harness::{Mesh, Process, WEFT, corpus, eventually, http, list};
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
@@ -179,4 +179,24 @@ fn the_corpus_is_read_whole() {
     for diagnostic in list(&answer["diagnostics"]) {
         assert!(diagnostic["origin"]["line"].as_u64().unwrap_or(0) > 0, "a diagnostic without a line: {diagnostic}");
     }
+}
+
+#[test]
+fn without_a_namespace_the_program_is_told_where_each_service_is() {
+    let mut mesh = Mesh::up(&[]);
+    mesh.run_app("echo", "v1", 9080, &[], &[]);
+    let port = crate::harness::free_port().to_string();
+    let script = format!("exec {WEFT} demo-app --name plain --port {port} --call $WEFT_ECHO_9080/ --call ${{http_proxy#http://}}/");
+    let mut command = mesh.command(&["run", "--name", "plain", "--capture", "ports", "--port", &port, "--", "sh", "-c", &script]);
+    let mut process = Process::start(&mut command);
+    process.expect_line("WEFT_ECHO_9080=127.0.0.1:");
+    process.expect_line("in the mesh as");
+    let own = format!("127.0.0.1:{port}").parse().expect("an address");
+    let answer = eventually("the program answers", || Some(http(own, "GET", "/", &[], "")).filter(|a| a.status == 200)).json();
+    assert_eq!(answer["calls"][0]["status"], 200, "{answer}");
+    assert_eq!(answer["calls"][0]["body"]["name"], "echo", "{answer}");
+    let peer = answer["calls"][0]["body"]["headers"]["x-forwarded-client-cert"].as_str().unwrap_or_default();
+    assert!(peer.contains("spiffe://cluster.local/ns/default/sa/plain"), "the call has the program's identity: {answer}");
+    process.signal("TERM");
+    assert_eq!(process.wait().code(), Some(128 + 15));
 }
