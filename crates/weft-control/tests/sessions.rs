@@ -7,7 +7,7 @@ use hyper_util::rt::TokioIo;
 use std::{
     net::{SocketAddr, TcpListener},
     path::Path,
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::Duration,
 };
 use tokio::{io::AsyncReadExt, net::TcpStream, sync::mpsc};
@@ -59,6 +59,13 @@ fn endpoint(control: &Control, join_token: Option<String>) -> ControlEndpoint {
     ControlEndpoint { address: control.address(), bundle_pem: control.bundle_pem().into(), join_token }
 }
 
+/// Where all proxies of these tests listen for the mesh. It is open: a listener that refuses connections is taken for dead.
+static INBOUND: LazyLock<TcpListener> = LazyLock::new(|| TcpListener::bind("127.0.0.1:0").expect("loopback has ports"));
+
+fn inbound() -> SocketAddr {
+    INBOUND.local_addr().expect("bound")
+}
+
 fn sidecar(endpoint: ControlEndpoint, state: &Path) -> Sidecar {
     proxy_of(endpoint, state, false)
 }
@@ -71,7 +78,7 @@ fn proxy_of(endpoint: ControlEndpoint, state: &Path, gateway: bool) -> Sidecar {
         endpoint,
         state_dir: state.join("proxy"),
         gateway,
-        ports: vec![workload_port(9080, "127.0.0.1:15006".parse().expect("address"), Protocol::Http)],
+        ports: vec![workload_port(9080, inbound(), Protocol::Http)],
         admin: None,
         healthy: true,
         set_log_level: None,
@@ -158,7 +165,7 @@ async fn a_proxy_joins_asks_and_follows() {
     assert_eq!(page.need("reviews").await, Needed::Resolved(REVIEWS.into()));
     assert_eq!(page.need("nowhere").await, Needed::Unknown);
     let endpoints = page.shared.snapshot().clusters().map(|c| c.endpoints.clone()).next().expect("a cluster");
-    assert_eq!(endpoints[0].address.to_string(), "127.0.0.1:15006");
+    assert_eq!(endpoints[0].address.to_string(), inbound().to_string());
     assert_eq!(endpoints[0].identity.as_ref().map(ToString::to_string), status.identity);
 
     // A change is there in less than a second.
@@ -283,7 +290,7 @@ async fn a_refused_value_is_shown_with_its_field_until_it_changes() {
     let proxy = joined(&control, "productpage", dir.path()).await;
     let (id, svid) = (proxy.id(), proxy.shared.svid.clone());
     drop(proxy);
-    let ports = vec![workload_port(9080, "127.0.0.1:15006".parse().expect("address"), Protocol::Http)];
+    let ports = vec![workload_port(9080, inbound(), Protocol::Http)];
     let hello = v1::Hello { workload_id: id.clone(), roots: vec!["host/reviews".into()], ports, healthy: true, ..v1::Hello::default() };
     let mut picky = Picky::connect(&control, &svid, hello).await;
     let routes = format!("routes/mesh/{REVIEWS}/9080");
