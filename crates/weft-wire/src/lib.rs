@@ -11,5 +11,6 @@ pub mod forward;
 
 pub mod capture;
 pub mod dns;
+pub mod memory;
 
 pub mod limits;

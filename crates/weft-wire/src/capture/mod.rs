@@ -19,6 +19,11 @@ pub use agent::{AGENT_COMMAND, agent_main, run_if_agent};
 pub use confine::{DNS_ADDRESS, OUTBOUND_PORT, PROGRAM_ADDRESS};
 pub use program_sockets::ProgramSockets;
 
+/// See [`crate::memory`]; it is here because what is unsafe is in one place.
+pub(crate) fn forget_clean_code(start: usize, length: usize) -> bool {
+    raw::forget_clean_code(start, length)
+}
+
 use message::{Event, Request};
 use nix::{
     errno::Errno,

@@ -73,3 +73,11 @@ pub(super) fn confine_child(command: &mut Command) {
     // SAFETY: the agent has one thread, so that no lock can be held by another one at the fork; allocation is then allowed.
     unsafe { command.pre_exec(confine::give_up_privileges) };
 }
+
+/// Forgets the resident pages of a read-only, executable mapping of a file; true when the kernel did.
+pub(super) fn forget_clean_code(start: usize, length: usize) -> bool {
+    let Some(address) = std::ptr::NonNull::new(std::ptr::without_provenance_mut(start)) else { return false };
+    // SAFETY: the caller names a mapping without write permission of this program's own file, privately mapped and never written:
+    // a forgotten page is read from the file again, byte for byte, when it is next executed.
+    unsafe { nix::sys::mman::madvise(address, length, nix::sys::mman::MmapAdvise::MADV_DONTNEED) }.is_ok()
+}

@@ -95,6 +95,7 @@ async fn serve(state: StateDir, client: Client, args: RunArgs, capture: Option<(
     let proxy = Proxy::start(config, endpoint).context("the proxy cannot start")?;
     let identity = proxy.ready(JOIN).await.context("the program cannot join the mesh\n  fix: `weft check` tells what is wrong with it")?;
     eprintln!("weft: {} is in the mesh as {identity}{}", args.workload_name(), listening(&args, &places));
+    weft_wire::memory::release_code_pages();
     let code = tokio::select! {
         code = program(&args, &seat, &mut signals) => code,
         never = proxy.follow_health() => match never {},
