@@ -62,6 +62,15 @@ pub(crate) fn run(global: &Global, args: RunArgs) -> Result<ExitCode> {
     block_on(serve(state, client, args, capture))
 }
 
+/// Keeps a sidecar that idles as small as it was at its start.
+async fn release_while_idle() -> std::convert::Infallible {
+    let mut idle = weft_wire::memory::IdleRelease::default();
+    loop {
+        idle.look();
+        tokio::time::sleep(Duration::from_secs(weft_wire::memory::LOOK_S)).await;
+    }
+}
+
 /// What the capture needs to know: short names are looked for as in Kubernetes.
 fn capture_options(args: &RunArgs) -> CaptureOptions {
     let search = [format!("{}.svc.cluster.local", args.namespace), "svc.cluster.local".into(), "cluster.local".into()];
@@ -99,6 +108,7 @@ async fn serve(state: StateDir, client: Client, args: RunArgs, capture: Option<(
     let code = tokio::select! {
         code = program(&args, &seat, &mut signals) => code,
         never = proxy.follow_health() => match never {},
+        never = release_while_idle() => match never {},
     };
     proxy.drain(DRAIN).await;
     if let Seat::Namespace(capture) = seat {
