@@ -300,7 +300,7 @@ fn fault(linker: &mut Linker<'_>, document: &Document, spec: &Spanned<istio::Htt
         let share = share(a.percentage.as_ref(), None);
         match (a.http_status, &a.grpc_status) {
             (Some(status), _) => Some(FaultAbort { share, status, grpc_status: None }),
-            (None, Some(name)) => match grpc_code(name) {
+            (None, Some(name)) => match weft_model::grpc_code(name) {
                 Some(code) => Some(FaultAbort { share, status: 200, grpc_status: Some(code) }),
                 None => {
                     linker.report(diag::bad_grpc_status(at, name));
@@ -311,31 +311,6 @@ fn fault(linker: &mut Linker<'_>, document: &Document, spec: &Spanned<istio::Htt
         }
     });
     Fault { delay, abort }
-}
-
-/// A gRPC status by name or number.
-pub(crate) fn grpc_code(name: &str) -> Option<u8> {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    let by_name = NAMES.iter().position(|n| n.eq_ignore_ascii_case(name)).and_then(|i| u8::try_from(i).ok());
-    by_name.or_else(|| name.parse().ok().filter(|code| *code <= 16))
 }
 
 fn retries(linker: &mut Linker<'_>, spec: &istio::HttpRetry, at: &Origin) -> Retry {

@@ -16,6 +16,7 @@ pub mod limits;
 mod service;
 mod workload;
 
+mod grpc_status;
 mod http_route;
 mod retry;
 mod tcp_route;
@@ -31,6 +32,7 @@ mod view;
 pub use authorization::*;
 pub use cluster::*;
 pub use gateway::*;
+pub use grpc_status::*;
 pub use http_route::*;
 pub(crate) use ids::ids_error;
 pub use ids::*;

@@ -2,7 +2,7 @@
 
 use super::Cause;
 use crate::{Party, Reporter, RequestRecord};
-use weft_model::Origin;
+use weft_model::{Origin, grpc_name};
 
 /// `reviews-v2`, or the best name there is.
 pub(super) fn name(party: &Party) -> String {
@@ -122,29 +122,6 @@ fn program_error(r: &RequestRecord) -> String {
         (Some(code), _) => format!("The program of {to} answered {what} of {from} with gRPC status {code} ({}).", grpc_name(code)),
         (None, status) => format!("The program of {to} answered {what} of {from} with {status}: the mesh passed it on unchanged."),
     }
-}
-
-fn grpc_name(code: u8) -> &'static str {
-    const NAMES: [&str; 17] = [
-        "OK",
-        "CANCELLED",
-        "UNKNOWN",
-        "INVALID_ARGUMENT",
-        "DEADLINE_EXCEEDED",
-        "NOT_FOUND",
-        "ALREADY_EXISTS",
-        "PERMISSION_DENIED",
-        "RESOURCE_EXHAUSTED",
-        "FAILED_PRECONDITION",
-        "ABORTED",
-        "OUT_OF_RANGE",
-        "UNIMPLEMENTED",
-        "INTERNAL",
-        "UNAVAILABLE",
-        "DATA_LOSS",
-        "UNAUTHENTICATED",
-    ];
-    NAMES.get(usize::from(code)).copied().unwrap_or("unknown")
 }
 
 /// What to do about it.

@@ -39,10 +39,7 @@ pub(crate) async fn proxy(global: &Global, args: ProxyArgs) -> Result<()> {
         ProxyCommand::Status => {
             let health: Value = client.get("health").await?;
             let generation = value::number(&health, "/generation");
-            let rows = |list: &Vec<Value>| list.iter().map(|p| status::proxy_row(p, generation)).collect::<Vec<_>>();
-            output::print(global.output, &proxies, |p| {
-                output::table(&["PROXY", "ROLE", "STATE", "GENERATION", "RESOURCES", "IDENTITY"], &rows(p))
-            })
+            output::print(global.output, &proxies, |p| status::proxy_table(p, generation))
         }
         ProxyCommand::Config { proxy, filter } => {
             let answer: Value = client.get(&format!("proxies/{}/config", files::encode(find(&proxies, &proxy)?))).await?;

@@ -27,10 +27,10 @@ fn table(answer: &Value) -> String {
         counts("errors"),
         counts("warnings"),
     );
-    let rows: Vec<Vec<String>> = value::items(answer, "/proxies").iter().map(|p| proxy_row(p, generation)).collect();
+    let proxies = value::items(answer, "/proxies");
     let mut parts = vec![health, summary];
-    if !rows.is_empty() {
-        parts.push(format!("\n{}", output::table(&["PROXY", "ROLE", "STATE", "GENERATION", "RESOURCES", "IDENTITY"], &rows)));
+    if !proxies.is_empty() {
+        parts.push(format!("\n{}", proxy_table(proxies, generation)));
     }
     let serious: Vec<Value> =
         value::items(answer, "/diagnostics").iter().filter(|d| value::text(d, "/severity") != "info").cloned().collect();
@@ -40,8 +40,14 @@ fn table(answer: &Value) -> String {
     parts.join("\n")
 }
 
+/// All proxies, a row each; `generation` is the newest.
+pub(super) fn proxy_table(proxies: &[Value], generation: u64) -> String {
+    let rows: Vec<Vec<String>> = proxies.iter().map(|p| proxy_row(p, generation)).collect();
+    output::table(&["PROXY", "ROLE", "STATE", "GENERATION", "RESOURCES", "IDENTITY"], &rows)
+}
+
 /// One proxy: `current`, how far behind, or what it refused.
-pub(super) fn proxy_row(proxy: &Value, generation: u64) -> Vec<String> {
+fn proxy_row(proxy: &Value, generation: u64) -> Vec<String> {
     let resources = proxy["resources"].as_object();
     let nacked = resources.into_iter().flatten().find(|(_, r)| r.get("nack").is_some_and(|n| !n.is_null()));
     let runs = value::number(proxy, "/generation");
