@@ -11,7 +11,6 @@ use crate::{
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
@@ -19,6 +18,9 @@ use std::{
     rc::Rc,
     task::{Context, Poll, ready},
 };
+
+/// Body that an engine reads from a connection: of a request on its way in, of an upstream's response.
+pub(crate) type Incoming = hyper::body::Incoming;
 
 /// Error of any body.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;

@@ -3,7 +3,7 @@
 //! A connection goes back only after an exchange that ended cleanly on both sides; after any error it is closed, so that no
 //! request ever meets the leftovers of another.
 
-use super::body::RequestBody;
+use super::body::{Incoming, RequestBody};
 use crate::{
     limits,
     local::LocalExecutor,
@@ -12,10 +12,7 @@ use crate::{
     worker::Worker,
 };
 use http::{Request, Response};
-use hyper::{
-    body::Incoming,
-    client::conn::{TrySendError, http1, http2},
-};
+use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     cell::{Cell, RefCell},

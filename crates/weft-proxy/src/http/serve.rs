@@ -2,7 +2,7 @@
 
 use super::{
     Connection, Exchange, Reject, Scope,
-    body::ResponseBody,
+    body::{Incoming, ResponseBody},
     headers,
     normalize::{Target, normalize},
     pool::HttpVersion,
@@ -15,7 +15,6 @@ use crate::{
 };
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
-use hyper::body::Incoming;
 use std::{cell::RefCell, rc::Rc, time::Duration};
 use weft_model::{Backend, HttpRoute, Protocol, RequestHead, RouteAction, pick_target};
 use weft_std::clock::{self, Instant};

@@ -7,7 +7,7 @@
 
 use super::{
     Exchange, Pool, Reject,
-    body::{Replay, RequestBody},
+    body::{Incoming, Replay, RequestBody},
     pool::{HttpVersion, Lease, NoConnection},
 };
 use crate::{
@@ -19,7 +19,6 @@ use crate::{
 };
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header, uri::PathAndQuery};
 use http_body::Body as _;
-use hyper::body::Incoming;
 use std::{
     cell::{Cell, RefCell},
     pin::pin,
