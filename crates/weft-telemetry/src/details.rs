@@ -48,3 +48,33 @@ pub const REQUEST_TIMEOUT: &str = "request_header_timeout";
 pub const UPSTREAM_PROTOCOL: &str = "upstream_reset_before_response_started{protocol_error}";
 /// Shed because the proxy is at a limit of its own.
 pub const OVERLOAD: &str = "overload";
+/// The local rate limit's bucket was empty.
+pub const LOCAL_RATE_LIMITED: &str = "local_rate_limited";
+/// The mesh-wide limit, or the rate limit service, said no.
+pub const RATE_LIMITED: &str = "request_rate_limited";
+/// The rate limit service did not answer, and the limit fails closed.
+pub const RATE_LIMITER_ERROR: &str = "rate_limiter_error";
+/// The external authorization service refused.
+pub const EXT_AUTHZ_DENIED: &str = "ext_authz_denied";
+/// The external authorization service did not answer, and it fails closed.
+pub const EXT_AUTHZ_ERROR: &str = "ext_authz_error";
+/// Prefix of a refusal for a JWT; what is wrong with it follows in braces, words joined by `_`: `{Jwt_is_expired}`.
+pub const JWT_DENIED: &str = "jwt_authn_access_denied";
+/// A bulkhead (places of one caller, route or tenant) is full.
+pub const BULKHEAD_FULL: &str = "bulkhead_full";
+/// The limit that adaptive concurrency has learned is reached.
+pub const CONCURRENCY_LIMIT: &str = "reached_concurrency_limit";
+/// Admission control shed it because the destination fails too often.
+pub const ADMISSION_DENIED: &str = "denied_by_admission_control";
+/// The route's fallback answered.
+pub const FALLBACK: &str = "fallback_served";
+/// Nothing moved for the stream's idle time-out.
+pub const STREAM_IDLE: &str = "stream_idle_timeout";
+/// The stream was longer than its largest duration.
+pub const MAX_DURATION: &str = "upstream_max_stream_duration_reached";
+/// The connection was cut because policy no longer allows it.
+pub const REVOKED: &str = "policy_revoked";
+/// The upstream's name could not be resolved.
+pub const DNS_FAILURE: &str = "dns_resolution_failure";
+/// The proxy is going away.
+pub const DRAINING: &str = "drain";

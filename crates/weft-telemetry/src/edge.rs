@@ -156,7 +156,8 @@ fn never_arrived(record: &RequestRecord) -> bool {
     use ResponseFlag as F;
     let local = |flag: &F| {
         let no_peer = matches!(flag, F::NoHealthyUpstream | F::UpstreamConnectionFailure | F::NoRoute | F::NoCluster | F::UpstreamTls);
-        no_peer || matches!(flag, F::UpstreamOverflow | F::FaultAbort)
+        let refused = matches!(flag, F::RateLimited | F::RateLimitService | F::Overload | F::DropOverload | F::DnsFailure);
+        no_peer || refused || matches!(flag, F::UpstreamOverflow | F::FaultAbort)
     };
     record.flags.iter().any(local)
 }

@@ -1,6 +1,6 @@
 //! Aggregation in the proxy: records become edge counts and a bounded choice of records for the control plane.
 
-use crate::{EdgeCounts, EdgeKey, Report, RequestRecord};
+use crate::{EdgeCounts, EdgeKey, Report, RequestRecord, ResponseFlag};
 use foldhash::fast::RandomState;
 use std::{
     collections::{HashMap, VecDeque},
@@ -123,7 +123,7 @@ impl EdgeAggregator {
 
 /// Worth keeping whatever the load: failed, refused, retried, or marked by a flag.
 fn is_notable(record: &RequestRecord) -> bool {
-    record.is_failure() || record.status >= 400 || !record.flags.is_empty() || record.attempts.len() > 1
+    record.is_failure() || record.status >= 400 || record.flags.iter().any(|f| *f != ResponseFlag::Hedged) || record.attempts.len() > 1
 }
 
 #[cfg(test)]

@@ -823,10 +823,10 @@ export interface components {
             registeredUnixMs?: number;
         };
         /**
-         * @description Envoy's response flags, and UTLS.
+         * @description Envoy's response flags, and Weft's own UTLS, FB and HG.
          * @enum {string}
          */
-        ResponseFlag: "UH" | "UF" | "UO" | "NR" | "NC" | "URX" | "UT" | "DC" | "UC" | "UR" | "FI" | "DI" | "RL" | "UAEX" | "DPE" | "UPE" | "OM" | "UTLS";
+        ResponseFlag: "UH" | "UF" | "UO" | "NR" | "NC" | "URX" | "UT" | "DC" | "UC" | "UR" | "FI" | "DI" | "RL" | "UAEX" | "DPE" | "UPE" | "OM" | "UTLS" | "RLSE" | "SI" | "UMSDR" | "DT" | "LR" | "DR" | "LH" | "DF" | "DO" | "IH" | "FB" | "HG";
         /** @description One end of a hop, as far as it is known. */
         Party: {
             /** @example reviews-v2 */

@@ -64,6 +64,30 @@ pub enum Cause {
     UpstreamProtocol,
     /// The proxy is at a limit of its own.
     Overload,
+    /// The rate limit service did not answer.
+    RateLimitService,
+    /// An external authorization service refused.
+    ExternalDenied,
+    /// An external authorization service did not answer.
+    ExternalUnavailable,
+    /// The token was missing, expired, or not valid.
+    TokenRefused,
+    /// A bulkhead was full.
+    BulkheadFull,
+    /// The limit that adaptive concurrency learned was reached.
+    ConcurrencyLimit,
+    /// Admission control shed it.
+    AdmissionDenied,
+    /// The route's fallback answered for a backend that failed.
+    Fallback,
+    /// Nothing moved on the stream for too long.
+    StreamIdle,
+    /// The stream or connection was longer than it may be.
+    MaxDuration,
+    /// Policy no longer allows the connection.
+    Revoked,
+    /// The upstream's name could not be resolved.
+    DnsFailure,
     /// The record does not tell.
     Unknown,
 }
@@ -80,6 +104,9 @@ impl Cause {
                 | Self::PerTryTimeout
                 | Self::RetriesExhausted
                 | Self::ClientLeft
+                | Self::Fallback
+                | Self::StreamIdle
+                | Self::MaxDuration
                 | Self::Unknown
         )
     }
@@ -92,11 +119,17 @@ impl Cause {
         if has(Flag::FaultAbort) {
             return Self::FaultAbort;
         }
-        if let Some(refusal) = Self::refusal(record) {
-            return refusal;
+        if let Some(cause) = Self::told_by_details(details).or_else(|| Self::refusal(record)) {
+            return cause;
         }
         match () {
-            () if has(Flag::DownstreamClosed) => Self::ClientLeft,
+            () if has(Flag::Fallback) => Self::Fallback,
+            () if has(Flag::DownstreamClosed) || has(Flag::DownstreamReset) => Self::ClientLeft,
+            () if has(Flag::StreamIdle) => Self::StreamIdle,
+            () if has(Flag::UpstreamMaxDuration) || has(Flag::DurationTimeout) => Self::MaxDuration,
+            () if has(Flag::DropOverload) => Self::AdmissionDenied,
+            () if has(Flag::RateLimitService) => Self::RateLimitService,
+            () if has(Flag::DnsFailure) => Self::DnsFailure,
             () if details == details::HOST_NOT_FOUND => Self::UnknownHost,
             () if has(Flag::NoCluster) => Self::UnknownDestination,
             () if has(Flag::NoRoute) => Self::NoRoute,
@@ -106,7 +139,7 @@ impl Cause {
             () if has(Flag::RateLimited) => Self::RateLimited,
             () if has(Flag::Overload) => Self::Overload,
             () if record.status == 431 || details == details::HEADERS_TOO_LARGE => Self::HeadersTooLarge,
-            () if has(Flag::DownstreamProtocol) => Self::DownstreamProtocol,
+            () if has(Flag::DownstreamProtocol) || has(Flag::InvalidHeaders) => Self::DownstreamProtocol,
             () if has(Flag::RetryLimitExceeded) => match Self::upstream(record) {
                 // The last answer was an error like those before it.
                 Self::Success | Self::ProgramError | Self::DirectResponse | Self::FaultDelay | Self::Unknown => Self::RetriesExhausted,
@@ -114,6 +147,26 @@ impl Cause {
             },
             () => Self::upstream(record),
         }
+    }
+
+    /// Details that name one cause, whatever the flag.
+    fn told_by_details(text: &str) -> Option<Self> {
+        Some(match text {
+            details::LOCAL_RATE_LIMITED | details::RATE_LIMITED => Self::RateLimited,
+            details::RATE_LIMITER_ERROR => Self::RateLimitService,
+            details::EXT_AUTHZ_DENIED => Self::ExternalDenied,
+            details::EXT_AUTHZ_ERROR => Self::ExternalUnavailable,
+            details::BULKHEAD_FULL => Self::BulkheadFull,
+            details::CONCURRENCY_LIMIT => Self::ConcurrencyLimit,
+            details::ADMISSION_DENIED => Self::AdmissionDenied,
+            details::FALLBACK => Self::Fallback,
+            details::STREAM_IDLE => Self::StreamIdle,
+            details::MAX_DURATION => Self::MaxDuration,
+            details::REVOKED => Self::Revoked,
+            details::DNS_FAILURE => Self::DnsFailure,
+            text if text.starts_with(details::JWT_DENIED) => Self::TokenRefused,
+            _ => return None,
+        })
     }
 
     /// Refused by authorization or by the mutual TLS mode.
@@ -144,7 +197,7 @@ impl Cause {
             () if has(Flag::UpstreamConnectionFailure) && outcome.contains("refused") => Self::ConnectionRefused,
             () if has(Flag::UpstreamConnectionFailure) && (timer.contains("connect") || outcome.contains("time")) => Self::ConnectTimeout,
             () if has(Flag::UpstreamConnectionFailure) => Self::ConnectFailure,
-            () if has(Flag::UpstreamClosed) || has(Flag::UpstreamReset) => Self::Reset,
+            () if has(Flag::UpstreamClosed) || has(Flag::UpstreamReset) || has(Flag::LocalReset) => Self::Reset,
             () => Self::answer(record),
         }
     }

@@ -78,6 +78,33 @@ fn each_flag_has_its_story() {
 }
 
 #[test]
+fn limits_tokens_and_external_decisions_name_their_object() {
+    let flag = |flag: Flag, details: &'static str| {
+        move |r: &mut RequestRecord| {
+            r.flags = vec![flag];
+            r.details = details.into();
+            r.cause = Some(origin("WeftPolicy", "reviews", 5));
+        }
+    };
+    let place = "WeftPolicy default/reviews (mesh.yaml:5)";
+    check(flag(Flag::RateLimited, details::LOCAL_RATE_LIMITED), Cause::RateLimited, &[place, "rate limit", "slow page-v1 down"]);
+    check(flag(Flag::RateLimited, details::RATE_LIMITED), Cause::RateLimited, &[place]);
+    check(flag(Flag::RateLimitService, details::RATE_LIMITER_ERROR), Cause::RateLimitService, &[place, "did not answer", "failOpen"]);
+    check(flag(Flag::Unauthorized, details::EXT_AUTHZ_DENIED), Cause::ExternalDenied, &[place, "sa/page", "authorization service"]);
+    check(flag(Flag::Unauthorized, details::EXT_AUTHZ_ERROR), Cause::ExternalUnavailable, &[place, "did not answer"]);
+    check(flag(Flag::Unauthorized, "jwt_authn_access_denied{Jwt_is_expired}"), Cause::TokenRefused, &[place, "Jwt is expired", "issuer"]);
+    check(flag(Flag::UpstreamOverflow, details::BULKHEAD_FULL), Cause::BulkheadFull, &[place, "places"]);
+    check(flag(Flag::UpstreamOverflow, details::CONCURRENCY_LIMIT), Cause::ConcurrencyLimit, &[place, "latency"]);
+    check(flag(Flag::DropOverload, details::ADMISSION_DENIED), Cause::AdmissionDenied, &["fails so often", "recovers"]);
+    check(flag(Flag::Overload, details::OVERLOAD), Cause::Overload, &["limit of its own"]);
+    check(flag(Flag::Fallback, details::FALLBACK), Cause::Fallback, &["fallback of", "reviews-v2 failed"]);
+    check(flag(Flag::StreamIdle, details::STREAM_IDLE), Cause::StreamIdle, &["Nothing moved"]);
+    check(flag(Flag::UpstreamMaxDuration, details::MAX_DURATION), Cause::MaxDuration, &["lasted longer"]);
+    check(flag(Flag::DurationTimeout, details::REVOKED), Cause::Revoked, &["was cut", place]);
+    check(flag(Flag::DnsFailure, details::DNS_FAILURE), Cause::DnsFailure, &["could not be resolved"]);
+}
+
+#[test]
 fn ways_to_the_upstream() {
     let connect = |outcome: &'static str| {
         move |r: &mut RequestRecord| {

@@ -1,5 +1,7 @@
 //! The sentence and the likely fix for each cause. One line of text per case: this is the whole of what a user reads first.
 
+mod limits;
+
 use super::Cause;
 use crate::{Party, Reporter, RequestRecord};
 use weft_model::{Origin, grpc_name};
@@ -85,7 +87,7 @@ pub(super) fn sentence(cause: Cause, r: &RequestRecord) -> String {
         Cause::NoEndpoints => format!("{route} sends {what} of {from} to {}, which has no endpoint.", cluster(r)),
         Cause::NoHealthyUpstream => format!("{} has no healthy endpoint for {what} of {from}.", cluster(r)),
         Cause::Overflow => format!("A limit of {} was reached, so {what} of {from} was not sent.", cluster(r)),
-        Cause::RateLimited => format!("{what} of {from} was above the rate limit."),
+        Cause::RateLimited => format!("{what} of {from} was above the rate limit of {}.", object(r.cause.as_ref(), &to)),
         Cause::UpstreamTls => format!("The TLS handshake of {from} with {to} at {} failed: {}.", endpoint(r), last_outcome(r)),
         Cause::ConnectionRefused if at_program(r) => {
             format!("The program of {to} does not listen on {}: its connection was refused.", endpoint(r))
@@ -105,6 +107,7 @@ pub(super) fn sentence(cause: Cause, r: &RequestRecord) -> String {
         Cause::UpstreamProtocol => format!("{to} answered {what} with what is not valid HTTP."),
         Cause::Overload => format!("The proxy that should have served {what} of {from} is at a limit of its own."),
         Cause::Unknown => format!("{what} of {from} to {to} ended with {status} ({}).", r.details),
+        _ => limits::sentence(cause, r),
     }
 }
 
@@ -162,7 +165,7 @@ pub(super) fn fix(cause: Cause, r: &RequestRecord) -> Option<String> {
             r.destination_service
         ),
         Cause::Overflow => format!("Raise `connectionPool` in {setter}, or add endpoints."),
-        Cause::RateLimited => "Raise the limit, or slow the caller down.".into(),
+        Cause::RateLimited => format!("Raise the limit in {}, or slow {} down.", object(r.cause.as_ref(), "its policy"), name(&r.source)),
         Cause::UpstreamTls => tls_fix(r),
         Cause::ConnectionRefused if at_program(r) => {
             format!("Start the program of {to} or make it listen on that port; check `--port` of its `weft run`.")
@@ -182,6 +185,7 @@ pub(super) fn fix(cause: Cause, r: &RequestRecord) -> Option<String> {
         Cause::UpstreamProtocol => format!("Correct the program of {to}, or declare its port's protocol (name it `tcp-…`)."),
         Cause::Overload => "Add proxies or raise the limit; `weft_limit_hits_total` names it.".into(),
         Cause::Unknown => return None,
+        _ => return limits::fix(cause, r),
     })
 }
 
