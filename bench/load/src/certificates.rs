@@ -26,3 +26,14 @@ pub(crate) fn write(folder: &Path) -> Result<()> {
     }
     Ok(())
 }
+
+/// A chain of DER certificates as PEM.
+pub(crate) fn pem(chain: &[Vec<u8>]) -> String {
+    use base64::Engine as _;
+    let one = |der: &Vec<u8>| {
+        let text = base64::engine::general_purpose::STANDARD.encode(der);
+        let lines: Vec<&str> = text.as_bytes().chunks(64).filter_map(|line| std::str::from_utf8(line).ok()).collect();
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+    };
+    chain.iter().map(one).collect()
+}

@@ -6,6 +6,7 @@ mod certificates;
 mod client;
 mod origin;
 mod pair;
+mod paths;
 mod peers;
 mod procfs;
 mod report;
@@ -22,8 +23,9 @@ use std::{collections::BTreeMap, process::ExitCode};
 const USAGE: &str = "\
 weft-bench load [--weft PATH] [--data DIR] [--rounds N] [--seconds N] [--rate N] [--only direct,weft,pair,nginx,haproxy,envoy]
                 [--envoy PATH] [--quick]
-weft-bench origin [--listen ADDRESS:PORT]
-weft-bench proxy --side server|client --next ADDRESS:PORT --folder DIR
+weft-bench paths [--data DIR] [--rounds N] [--only hop,grpc-hop,grpc,tcp,handshake,idle] [--subjects pair,envoy,haproxy,nginx] [--envoy PATH]
+weft-bench origin [--listen ADDRESS:PORT] [--protocol HTTP|GRPC|TCP]
+weft-bench proxy --side server|client|alone --next ADDRESS:PORT --folder DIR [--protocol HTTP|GRPC|TCP]
 weft-bench client --target ADDRESS:PORT [--host NAME] [--connections N] [--seconds N] [--warmup N] [--rate N] [--roots FILE]
 ";
 
@@ -43,10 +45,16 @@ fn run(args: &[String]) -> Result<()> {
     let options = Options::parse(rest)?;
     match command.as_str() {
         "load" => scenario::load(&options),
-        "origin" => origin::run(options.text("listen").unwrap_or("127.0.0.1:0")),
+        "paths" => paths::paths(&options),
+        "origin" => origin::run(options.text("listen").unwrap_or("127.0.0.1:0"), options.text("protocol").unwrap_or("HTTP")),
         "proxy" => {
             let next = options.text("next").context("--next")?.parse()?;
-            pair::run(options.text("side").context("--side")?, next, options.text("folder").context("--folder")?.as_ref())
+            pair::run(
+                options.text("side").context("--side")?,
+                next,
+                options.text("folder").context("--folder")?.as_ref(),
+                options.text("protocol").unwrap_or("HTTP"),
+            )
         }
         "client" => {
             let result = client::run(&client::Plan::from_options(&options)?)?;

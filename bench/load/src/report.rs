@@ -67,7 +67,7 @@ fn row(out: &mut String, subject: Subject, cells: &[String]) {
     writeln!(out, "| {} | {} |", subject.name(), cells.join(" | ")).expect("a String takes all");
 }
 
-fn median(mut values: Vec<f64>) -> Option<f64> {
+pub(crate) fn median(mut values: Vec<f64>) -> Option<f64> {
     values.sort_by(f64::total_cmp);
     values.get(values.len() / 2).copied()
 }
@@ -88,7 +88,7 @@ fn sum(values: Vec<f64>) -> String {
 }
 
 /// `12.3 (11.9–12.8)`.
-fn range(values: Vec<f64>, digits: usize) -> String {
+pub(crate) fn range(values: Vec<f64>, digits: usize) -> String {
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);
     let high = values.iter().copied().fold(0.0, f64::max);
     match (median(values.clone()), values.len()) {
@@ -98,7 +98,7 @@ fn range(values: Vec<f64>, digits: usize) -> String {
     }
 }
 
-fn machine() -> String {
+pub(crate) fn machine() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpu = read("/proc/cpuinfo");
     let model = cpu.lines().find_map(|l| l.strip_prefix("model name")).map_or("unknown CPU", |m| m.trim_start_matches([' ', '\t', ':']));

@@ -115,14 +115,14 @@ pub(crate) fn on_core(core: usize) {
 }
 
 /// The full path of a program in PATH or where administrators' programs are.
-fn find(program: &str) -> Option<String> {
+pub(crate) fn find(program: &str) -> Option<String> {
     let path = std::env::var("PATH").unwrap_or_default();
     let folders = path.split(':').chain(["/usr/sbin", "/usr/local/sbin"]);
     folders.map(|f| format!("{f}/{program}")).find(|p| Path::new(p).is_file())
 }
 
 /// Envoy itself: where pip installed it, the program in PATH is a script that starts it and stays in memory.
-fn find_envoy() -> Option<String> {
+pub(crate) fn find_envoy() -> Option<String> {
     let found = find("envoy")?;
     if !fs::read(&found).is_ok_and(|bytes| bytes.starts_with(b"#!")) {
         return Some(found);
@@ -134,7 +134,7 @@ fn find_envoy() -> Option<String> {
 
 /// Processes that end with their owner.
 #[derive(Default)]
-pub(crate) struct Children(Vec<Child>);
+pub(crate) struct Children(pub(crate) Vec<Child>);
 
 impl Children {
     pub(crate) fn spawn(&mut self, command: &mut Command) -> Result<u32> {
@@ -145,7 +145,7 @@ impl Children {
     }
 
     /// Starts this program again with `args` and waits for the address that it prints.
-    fn listening(&mut self, args: &[&str]) -> Result<String> {
+    pub(crate) fn listening(&mut self, args: &[&str]) -> Result<String> {
         let mut child = Command::new(std::env::current_exe()?).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().context("no output")?;
         self.0.push(child);
@@ -219,10 +219,10 @@ fn set_up(subject: Subject, settings: &Settings) -> Result<Bed> {
         return Ok(bed);
     }
     let pair = match subject {
-        Subject::Envoy => peers::envoy(&settings.envoy.clone().context("not installed")?, bed.folder.path(), &origin)?,
-        Subject::Haproxy => peers::haproxy(&find("haproxy").context("not installed")?, bed.folder.path(), &origin)?,
-        Subject::Nginx => peers::nginx(&find("nginx").context("not installed")?, bed.folder.path(), &origin)?,
-        Subject::Direct | Subject::Weft | Subject::Pair => peers::Pair { target: origin, sides: vec![] },
+        Subject::Envoy => peers::envoy(&settings.envoy.clone().context("not installed")?, bed.folder.path(), &origin, peers::Shape::MESH)?,
+        Subject::Haproxy => peers::haproxy(&find("haproxy").context("not installed")?, bed.folder.path(), &origin, peers::Shape::MESH)?,
+        Subject::Nginx => peers::nginx(&find("nginx").context("not installed")?, bed.folder.path(), &origin, peers::Shape::MESH)?,
+        Subject::Direct | Subject::Weft | Subject::Pair => peers::Pair { target: origin, callee: String::new(), sides: vec![] },
     };
     bed.target = pair.target;
     for mut side in pair.sides {
