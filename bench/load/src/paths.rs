@@ -77,7 +77,7 @@ const SUBJECTS: [&str; 4] = ["pair", "envoy", "haproxy", "nginx"];
 const GRPC_REQUESTS: u64 = 40_000;
 const BULK_BYTES: u64 = 1_000_000_000;
 const HANDSHAKES: u64 = 400;
-const IDLE_CONNECTIONS: usize = 1_000;
+const IDLE_CONNECTIONS: usize = 400;
 
 /// `weft-bench paths`.
 pub(crate) fn paths(options: &Options) -> Result<()> {

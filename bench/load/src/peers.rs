@@ -62,7 +62,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
 
 const NGINX: &str = "\
 worker_processes 1; daemon off; pid DIR/SIDE.pid; error_log DIR/SIDE.log error;
-events { worker_connections 1024; }
+events { worker_connections 4096; }
 http {
   access_log off; keepalive_requests 100000000; keepalive_timeout 1h;
   client_body_temp_path DIR/SIDE-a; proxy_temp_path DIR/SIDE-b; fastcgi_temp_path DIR/SIDE-c; uwsgi_temp_path DIR/SIDE-d; scgi_temp_path DIR/SIDE-e;

@@ -40,13 +40,25 @@ pub fn check_folder(concept: &str) {
     assert!(wrong.is_empty(), "fixtures differ (UPDATE=1 rewrites them):\n{wrong}");
 }
 
-/// The file as it should be.
-fn compute(name: &str, text: &str) -> String {
+/// The mesh of a fixture and its probes as written.
+pub(crate) fn probes_of(name: &str, text: &str) -> (Running, Vec<String>) {
     let sections = split(text);
+    let running = start(name, &sections);
+    let probes = sections.iter().filter(|s| s.heading == "probes").flat_map(|s| s.text.lines().map(str::to_owned));
+    (running, probes.collect())
+}
+
+fn start(name: &str, sections: &[Section]) -> Running {
     let resources = sections.iter().find(|s| s.heading == "resources");
     let workloads = sections.iter().find(|s| s.heading == "workloads").map(|s| s.text.as_str()).unwrap_or_default();
     let (yaml, line) = resources.map_or(("", 1), |s| (s.text.as_str(), s.first_line));
-    let running = Running::start(yaml, name, line, workloads);
+    Running::start(yaml, name, line, workloads)
+}
+
+/// The file as it should be.
+fn compute(name: &str, text: &str) -> String {
+    let sections = split(text);
+    let running = start(name, &sections);
     let mut out = String::new();
     for section in &sections {
         if !section.heading.is_empty() {

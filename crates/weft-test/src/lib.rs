@@ -22,6 +22,7 @@
 
 mod explain_text;
 mod fixture;
+pub mod live;
 mod mesh;
 mod probe;
 mod view_text;

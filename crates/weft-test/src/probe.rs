@@ -60,6 +60,13 @@ fn outbound(running: &Running, who: &str, what: &str) -> String {
         (false, _) => return "no such service".into(),
     };
     let Some(ModelValue::RouteTable(table)) = value(&projection, &ResourceName::RouteTable(name)) else { return "no HTTP port".into() };
+    // A gateway judges who enters before it looks for a rule.
+    if running.is_gateway(who) {
+        let verdict = judge(&projection, &input(None, IpAddr::from([10, 0, 0, 1]), port, Some(&head)));
+        if !verdict.starts_with("allowed") {
+            return verdict;
+        }
+    }
     match table.find(&head) {
         None => "404".into(),
         Some(route) => match &route.action {
@@ -116,20 +123,28 @@ fn inbound(running: &Running, who: &str, what: &str) -> String {
     let head = RequestHead { method, scheme: "http", authority: &host, host: &name, path, query: None, headers: &headers };
     let source = headers.get("source-ip").and_then(|v| v.to_str().ok()).unwrap_or("10.0.0.1");
     let source: IpAddr = source.parse().expect("an address");
-    let input = AuthorizationInput {
-        peer: peer.as_ref(),
+    judge(&projection, &input(peer.as_ref(), source, port, (method != "tcp").then_some(&head)))
+}
+
+fn input<'a>(peer: Option<&'a SpiffeId>, source: IpAddr, port: u16, http: Option<&'a RequestHead<'a>>) -> AuthorizationInput<'a> {
+    AuthorizationInput {
+        peer,
         source_ip: source,
         remote_ip: source,
         destination_ip: IpAddr::from([10, 0, 0, 2]),
         destination_port: port,
         sni: None,
-        http: (method != "tcp").then_some(&head),
-    };
+        http,
+    }
+}
+
+/// What the policies of the proxy say.
+fn judge(projection: &Projection, input: &AuthorizationInput<'_>) -> String {
     let policies = projection.view.values.values().filter_map(|v| match v.value.as_ref() {
         ModelValue::Authorization(a) => Some(a),
         _ => None,
     });
-    match authorize(policies, &input) {
+    match authorize(policies, input) {
         Verdict::AllowedByDefault => "allowed, no policy".into(),
         Verdict::Allowed(p, rule) => format!("allowed by {} {}", p.name, place(rule)),
         Verdict::Denied(p, rule) => format!("403 denied by {} {}", p.name, place(rule)),

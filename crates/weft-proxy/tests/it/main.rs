@@ -7,6 +7,7 @@ mod fixture;
 mod thread;
 
 mod gateway;
+mod goldens;
 mod hostile;
 mod http;
 mod mtls;
