@@ -7,7 +7,6 @@ use crate::{
     istio_http::{checked_edits, millis, pattern},
     link::Linker,
     reference_grant::{Grants, Referrer},
-    virtual_service::blank_route,
 };
 use std::sync::Arc;
 use weft_api::{Document, Resource, Spanned, gateway_api};
@@ -248,7 +247,7 @@ fn path_modifier(path: &gateway_api::PathModifier) -> PathRewrite {
 /// Everything but the match.
 fn base(linker: &mut Linker<'_>, grants: &Grants<'_>, rule: &Rule<'_>) -> LinkedRoute {
     let mut linked = LinkedRoute {
-        route: blank_route(rule.name.clone(), rule.at.clone()),
+        route: HttpRoute::new(rule.name.clone(), rule.at.clone()),
         matches: Vec::new(),
         targets: Vec::new(),
         mirrors: Vec::new(),
@@ -315,7 +314,7 @@ fn share(mirror: &gateway_api::RequestMirror) -> Ppm {
 
 fn header_edits(linker: &mut Linker<'_>, spec: &gateway_api::HeaderModifier, at: &Origin) -> HeaderEdits {
     let pairs = |list: &[gateway_api::HttpHeader]| list.iter().map(|h| (h.name.clone(), h.value.clone())).collect();
-    checked_edits(linker, HeaderEdits { set: pairs(&spec.set), add: pairs(&spec.add), remove: spec.remove.clone() }, at)
+    checked_edits(linker, HeaderEdits::new(pairs(&spec.set), pairs(&spec.add), spec.remove.clone()), at)
 }
 
 fn redirect(linker: &mut Linker<'_>, spec: &gateway_api::RequestRedirect, at: &Origin) -> Redirect {

@@ -162,6 +162,7 @@ pub fn explain(mesh: &Mesh, request: &ExplainRequest) -> Explanation {
         path: if path.is_empty() { "/" } else { path },
         query,
         headers: &headers,
+        claims: None,
     };
     let given = request.authority.rsplit_once(':').and_then(|(_, p)| p.parse().ok());
     let port = request.port.or(given).unwrap_or(80);
@@ -343,7 +344,7 @@ fn outcome(
         }
         RouteAction::Forward(targets) => {
             destinations(mesh, client, explanation, targets);
-            let path = route.rewrite.path.as_ref().map_or_else(|| head.path.to_owned(), |p| p.apply(head.path));
+            let path = route.rewrite.path.as_ref().map_or_else(|| head.path.to_owned(), |p| p.apply(head.path).unwrap_or_default());
             let there = RequestHead { path: &path, ..*head };
             policies(mesh, explanation, &there, peer.as_ref());
             let shares: Vec<String> = explanation.destinations.iter().filter(|d| d.share > 0.0).map(shown).collect();

@@ -3,7 +3,8 @@
 use crate::mesh::{Client, Mesh};
 use std::{collections::BTreeMap, sync::Arc};
 use weft_model::{
-    Backend, ClusterName, HeaderEdits, HttpMatch, HttpRoute, Labels, Mirror, PathMatch, Ppm, RouteAction, Target, TcpRoute, selects,
+    Backend, ClusterName, HeaderEdits, HttpMatch, HttpRoute, Labels, Mirror, PathMatch, Ppm, Redirect, Rewrite, RouteAction, Target,
+    TcpRoute, selects,
 };
 
 /// Which proxies a match block is for. Decided per proxy, never per request.
@@ -56,6 +57,9 @@ pub(crate) struct LinkedTarget {
     pub(crate) weight: u32,
     pub(crate) request_headers: HeaderEdits,
     pub(crate) response_headers: HeaderEdits,
+    pub(crate) rewrite: Rewrite,
+    pub(crate) redirect: Option<Redirect>,
+    pub(crate) mirrors: Vec<(Destination, Ppm)>,
 }
 
 /// A rule.
@@ -144,7 +148,15 @@ impl Destination {
 
 impl LinkedTarget {
     pub(crate) fn plain(destination: Destination, weight: u32) -> Self {
-        Self { destination, weight, request_headers: HeaderEdits::default(), response_headers: HeaderEdits::default() }
+        Self {
+            destination,
+            weight,
+            request_headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
+            rewrite: Rewrite::default(),
+            redirect: None,
+            mirrors: Vec::new(),
+        }
     }
     fn for_asker(&self, mesh: &Mesh, asker: &Asker<'_>, unresolved_status: u16) -> Target {
         Target {
@@ -152,8 +164,20 @@ impl LinkedTarget {
             weight: self.weight,
             request_headers: self.request_headers.clone(),
             response_headers: self.response_headers.clone(),
+            rewrite: self.rewrite.clone(),
+            redirect: self.redirect.clone(),
+            mirrors: mirrors(&self.mirrors, mesh, asker, unresolved_status),
         }
     }
+}
+
+/// The copies that lead somewhere.
+fn mirrors(list: &[(Destination, Ppm)], mesh: &Mesh, asker: &Asker<'_>, unresolved_status: u16) -> Vec<Mirror> {
+    let one = |(to, share): &(Destination, Ppm)| match to.backend(mesh, asker, unresolved_status) {
+        Backend::Cluster(cluster) => Some(Mirror { cluster, share: *share }),
+        Backend::Invalid { .. } => None,
+    };
+    list.iter().filter_map(one).collect()
 }
 
 impl LinkedRoute {
@@ -169,11 +193,7 @@ impl LinkedRoute {
         if let RouteAction::Forward(targets) = &mut route.action {
             *targets = self.targets.iter().map(|t| t.for_asker(mesh, asker, self.unresolved_status)).collect();
         }
-        let mirrors = self.mirrors.iter().filter_map(|(to, share)| match to.backend(mesh, asker, self.unresolved_status) {
-            Backend::Cluster(cluster) => Some(Mirror { cluster, share: *share }),
-            Backend::Invalid { .. } => None,
-        });
-        route.mirrors = mirrors.collect();
+        route.mirrors = mirrors(&self.mirrors, mesh, asker, self.unresolved_status);
         Some(route)
     }
     /// Does it match every request of its host?

@@ -4,14 +4,14 @@ use crate::{
     diag,
     http_rules::{Destination, LinkedMatch, LinkedRoute, LinkedTarget},
     link::Linker,
-    virtual_service::{blank_route, destination, scope},
+    virtual_service::{destination, scope},
 };
 use base64::Engine;
 use std::{collections::BTreeMap, time::Duration};
 use weft_api::{Document, Spanned, istio};
 use weft_model::{
-    Fault, FaultAbort, FaultDelay, HeaderEdits, HttpMatch, NamedMatch, Origin, PathMatch, PathRewrite, Pattern, Ppm, Redirect,
-    RedirectPort, Retry, RetryOn, RouteAction, StringMatch,
+    DirectBody, Fault, FaultAbort, FaultDelay, HeaderEdits, HttpMatch, HttpRoute, NamedMatch, Origin, PathMatch, PathRewrite, Pattern, Ppm,
+    Redirect, RedirectPort, Retry, RetryOn, RouteAction, StringMatch,
 };
 
 /// A rule whose rewrite replaces the matched prefix, once per match: each has its own prefix. Other rules stay whole.
@@ -38,7 +38,7 @@ pub(crate) fn route(
     at: &Origin,
 ) -> Option<LinkedRoute> {
     let name = spec.name.clone().unwrap_or_else(|| format!("{}/{}/{index}", document.meta.namespace, document.meta.name));
-    let mut route = blank_route(name, at.clone());
+    let mut route = HttpRoute::new(name, at.clone());
     let mut matches = Vec::new();
     for written in &spec.matches {
         matches.extend(http_match(linker, document, written));
@@ -101,10 +101,12 @@ fn targets_of(linker: &mut Linker<'_>, document: &Document, spec: &istio::HttpRo
         let at = written.origin(&document.origin);
         let headers = written.headers.as_ref();
         targets.push(LinkedTarget {
-            destination: destination(linker, document, &written.destination, &at),
-            weight: if only { 1 } else { written.weight.unwrap_or_default() },
             request_headers: edits(linker, headers.and_then(|h| h.request.as_ref()), &at),
             response_headers: edits(linker, headers.and_then(|h| h.response.as_ref()), &at),
+            ..LinkedTarget::plain(
+                destination(linker, document, &written.destination, &at),
+                if only { 1 } else { written.weight.unwrap_or_default() },
+            )
         });
     }
     if targets.iter().all(|t| t.weight == 0) {
@@ -161,6 +163,7 @@ fn http_match(linker: &mut Linker<'_>, document: &Document, spec: &Spanned<istio
         authority,
         headers,
         query,
+        ..HttpMatch::default()
     };
     let scope = scope(linker, document, spec.port, &spec.source_labels, spec.source_namespace.as_ref(), &spec.gateways);
     if http == HttpMatch::default() && scope == Default::default() && spec.uri.is_none() {
@@ -205,7 +208,7 @@ fn named_query(linker: &mut Linker<'_>, map: &BTreeMap<String, istio::StringMatc
 fn edits(linker: &mut Linker<'_>, spec: Option<&istio::HeaderOperations>, at: &Origin) -> HeaderEdits {
     let Some(spec) = spec else { return HeaderEdits::default() };
     let pairs = |map: &BTreeMap<String, String>| map.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-    checked_edits(linker, HeaderEdits { set: pairs(&spec.set), add: pairs(&spec.add), remove: spec.remove.clone() }, at)
+    checked_edits(linker, HeaderEdits::new(pairs(&spec.set), pairs(&spec.add), spec.remove.clone()), at)
 }
 
 /// The edits that HTTP allows.
@@ -272,10 +275,10 @@ fn redirect_to(linker: &mut Linker<'_>, spec: &istio::HttpRedirect, matches: &[L
     Redirect { status, scheme: spec.scheme.clone(), host: spec.authority.clone(), port, path }
 }
 
-fn body(response: &istio::HttpDirectResponse) -> String {
-    let Some(body) = &response.body else { return String::new() };
+fn body(response: &istio::HttpDirectResponse) -> DirectBody {
+    let Some(body) = &response.body else { return DirectBody::default() };
     let decoded = body.bytes.as_ref().and_then(|b| base64::engine::general_purpose::STANDARD.decode(b).ok());
-    body.string.clone().or_else(|| decoded.map(|b| String::from_utf8_lossy(&b).into_owned())).unwrap_or_default()
+    DirectBody(body.string.clone().map(String::into_bytes).or(decoded).unwrap_or_default().into())
 }
 
 /// The share of a fault: the older whole-number form counts when the newer is absent; neither is none (Istio).
@@ -318,8 +321,15 @@ fn retries(linker: &mut Linker<'_>, spec: &istio::HttpRetry, at: &Origin) -> Ret
     Retry {
         attempts: spec.attempts.unwrap_or(built_in.attempts),
         per_try_timeout_ms: spec.per_try_timeout.filter(|t| !t.is_zero()).map(millis),
-        on: spec.retry_on.as_deref().filter(|t| !t.trim().is_empty()).map_or(built_in.on, |text| retry_on(linker, text, at)),
+        on: spec
+            .retry_on
+            .as_deref()
+            .filter(|t| !t.trim().is_empty())
+            .map_or_else(|| built_in.on.clone(), |text| retry_on(linker, text, at)),
         backoff_ms: spec.backoff.map_or(built_in.backoff_ms, millis),
+        repeat_hosts: spec.retry_ignore_previous_hosts == Some(false),
+        remote_localities: spec.retry_remote_localities == Some(true),
+        ..built_in
     }
 }
 

@@ -267,18 +267,9 @@ fn whole_service(service: &MeshService, port: u16) -> Destination {
 /// Where nothing is written: forward, with the built-in retries and no time-out.
 fn default_route(mesh: &Mesh, asker: &Asker<'_>, service: &MeshService, port: u16) -> HttpRoute {
     let backend = whole_service(service, port).backend(mesh, asker, 503);
-    let target = Target { backend, weight: 1, request_headers: Default::default(), response_headers: Default::default() };
     HttpRoute {
-        name: "default".into(),
-        matches: Vec::new(),
-        action: RouteAction::Forward(vec![target]),
-        rewrite: Default::default(),
-        request_headers: Default::default(),
-        response_headers: Default::default(),
-        timeout_ms: None,
+        action: RouteAction::Forward(vec![Target::plain(backend, 1)]),
         retry: Some(Retry::built_in()),
-        fault: Default::default(),
-        mirrors: Vec::new(),
-        origin: service.service.origin.clone(),
+        ..HttpRoute::new("default", service.service.origin.clone())
     }
 }

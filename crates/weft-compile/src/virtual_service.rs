@@ -8,7 +8,7 @@ use crate::{
 };
 use std::{collections::BTreeMap, sync::Arc};
 use weft_api::{Document, Resource, Spanned, istio};
-use weft_model::{HostPattern, HttpRoute, Origin, RouteAction, TcpRoute};
+use weft_model::{HostPattern, Origin, TcpRoute};
 
 /// All VirtualServices that sidecars follow, by host; oldest first.
 #[derive(Debug, Clone, Default)]
@@ -229,21 +229,4 @@ fn tcp_route(linker: &mut Linker<'_>, document: &Document, route: &Spanned<istio
     }
     let targets = targets(linker, document, &route.route);
     Some(LinkedTcpRoute { route: TcpRoute { sni: Vec::new(), targets: Vec::new(), origin }, scopes, targets })
-}
-
-/// A rule without anything, to be filled.
-pub(crate) fn blank_route(name: String, origin: Origin) -> HttpRoute {
-    HttpRoute {
-        name,
-        matches: Vec::new(),
-        action: RouteAction::Forward(Vec::new()),
-        rewrite: Default::default(),
-        request_headers: Default::default(),
-        response_headers: Default::default(),
-        timeout_ms: None,
-        retry: None,
-        fault: Default::default(),
-        mirrors: Vec::new(),
-        origin,
-    }
 }

@@ -316,7 +316,8 @@ mod tests {
     }
     fn verdict(policies: &[Authorization], path: &str, peer: Option<&str>, http: bool) -> bool {
         let headers = HeaderMap::new();
-        let head = RequestHead { method: "GET", scheme: "http", authority: "a", host: "a", path, query: None, headers: &headers };
+        let head =
+            RequestHead { method: "GET", scheme: "http", authority: "a", host: "a", path, query: None, headers: &headers, claims: None };
         let peer = peer.map(|p| p.parse::<SpiffeId>().expect("id"));
         let ip: IpAddr = "127.0.0.1".parse().expect("ip");
         let input = AuthorizationInput {

@@ -3,8 +3,11 @@
 //! A [`RouteTable`] is already in order of precedence (the compiler sorts as the two specifications say), so that here the
 //! first match wins.
 
-use crate::{ClusterName, HostPattern, Origin, Pattern, Retry, StringMatch};
-use http::HeaderMap;
+use crate::{
+    ClaimMatch, Claims, ClusterName, Cors, Fallback, HeaderEdits, Hedging, HostPattern, Origin, Pattern, Redirect, Retry, Rewrite,
+    StringMatch,
+};
+use http::{HeaderMap, header};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr, sync::Arc};
 
@@ -25,6 +28,8 @@ pub struct RequestHead<'a> {
     pub query: Option<&'a str>,
     /// Headers.
     pub headers: &'a HeaderMap,
+    /// Claims of the request's proven token; `None` where there is none, or before tokens are looked at.
+    pub claims: Option<&'a Claims>,
 }
 
 /// The host part of an authority: without port and trailing dot, in lower case.
@@ -87,6 +92,12 @@ pub struct NamedMatch {
 
 impl NamedMatch {
     fn header_matches(&self, headers: &HeaderMap) -> bool {
+        // HTTP/2 may send one cookie per line (RFC 9113 §8.2.3); a condition is about the whole.
+        if self.name == "cookie" && headers.get_all(header::COOKIE).iter().nth(1).is_some() {
+            let all: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(http::HeaderValue::as_bytes).collect();
+            let joined = http::HeaderValue::from_bytes(&all.join(&b"; "[..]));
+            return joined.is_ok_and(|whole| self.header_matches(&HeaderMap::from_iter([(header::COOKIE, whole)])));
+        }
         let mut found = false;
         for value in headers.get_all(self.name.as_str()) {
             match (&self.value, value.to_str()) {
@@ -97,6 +108,14 @@ impl NamedMatch {
                 (Some(_), Err(_)) => {}
             }
         }
+        found != self.invert
+    }
+    /// Does a cookie of this name have the value? The first of several with one name decides.
+    fn cookie_matches(&self, headers: &HeaderMap) -> bool {
+        let lines = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok());
+        let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let value = pairs.find(|(name, _)| *name == self.name).map(|(_, value)| value.trim_matches('"'));
+        let found = value.is_some_and(|value| self.value.as_ref().is_none_or(|want| want.matches(value)));
         found != self.invert
     }
     fn query_matches(&self, query: Option<&str>) -> bool {
@@ -142,6 +161,12 @@ pub struct HttpMatch {
     /// Query parameters.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub query: Vec<NamedMatch>,
+    /// Cookies.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cookies: Vec<NamedMatch>,
+    /// Claims of the request's token.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub claims: Vec<ClaimMatch>,
 }
 
 impl HttpMatch {
@@ -154,156 +179,8 @@ impl HttpMatch {
             && text(&self.authority, request.authority)
             && self.headers.iter().all(|h| h.header_matches(request.headers))
             && self.query.iter().all(|q| q.query_matches(request.query))
-    }
-}
-
-/// Changes to headers: `set` replaces, `add` appends, `remove` deletes; applied remove, set, add.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct HeaderEdits {
-    /// Replace or create.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub set: Vec<(String, String)>,
-    /// Append.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub add: Vec<(String, String)>,
-    /// Delete.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub remove: Vec<String>,
-}
-
-impl HeaderEdits {
-    /// Nothing to do?
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-    /// Applies the edits. A name or value that HTTP does not allow is skipped; the compiler has reported it.
-    pub fn apply(&self, headers: &mut HeaderMap) {
-        use http::{HeaderName, HeaderValue};
-        let pair =
-            |(name, value): &(String, String)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?));
-        for name in &self.remove {
-            headers.remove(name.as_str());
-        }
-        for (name, value) in self.set.iter().filter_map(pair) {
-            headers.insert(name, value);
-        }
-        for (name, value) in self.add.iter().filter_map(pair) {
-            headers.append(name, value);
-        }
-    }
-}
-
-/// A new path.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum PathRewrite {
-    /// The whole path.
-    Full(String),
-    /// The matched prefix.
-    Prefix {
-        /// What the rule matched.
-        matched: String,
-        /// What takes its place.
-        replacement: String,
-        /// True (Gateway API): whole segments, slashes are joined sensibly. False (Istio): plain text.
-        segments: bool,
-    },
-    /// RE2 substitution.
-    Regex {
-        /// Pattern.
-        pattern: Pattern,
-        /// Substitution with `\1`.
-        substitution: String,
-    },
-}
-
-impl PathRewrite {
-    /// The new path for `path` (without query).
-    pub fn apply(&self, path: &str) -> String {
-        match self {
-            Self::Full(full) => full.clone(),
-            Self::Prefix { matched, replacement, segments: false } => match path.get(matched.len()..) {
-                Some(rest) => format!("{replacement}{rest}"),
-                None => replacement.clone(),
-            },
-            Self::Prefix { matched, replacement, segments: true } => {
-                let rest = path.get(matched.trim_end_matches('/').len()..).unwrap_or_default().trim_start_matches('/');
-                let base = replacement.trim_end_matches('/');
-                match (base, rest) {
-                    ("", rest) => format!("/{rest}"),
-                    (base, "") if !replacement.ends_with('/') || base.is_empty() => base.to_owned(),
-                    (base, rest) => format!("{base}/{rest}"),
-                }
-            }
-            Self::Regex { pattern, substitution } => pattern.replace(path, substitution).unwrap_or_else(|| path.to_owned()),
-        }
-    }
-}
-
-/// Changes to the request on its way.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Rewrite {
-    /// New path.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<PathRewrite>,
-    /// New authority.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub authority: Option<String>,
-}
-
-/// Port of a redirect's location.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum RedirectPort {
-    /// The well-known port of the new scheme (none is written), or the request's where the scheme stays.
-    #[default]
-    FromScheme,
-    /// The listener's port.
-    FromRequest,
-    /// The well-known port of the location's scheme: none is written.
-    WellKnown,
-    /// This one.
-    Number(u16),
-}
-
-/// Answer with a redirect.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Redirect {
-    /// 301, 302, 303, 307 or 308.
-    pub status: u16,
-    /// New scheme.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scheme: Option<String>,
-    /// New host.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub host: Option<String>,
-    /// New port.
-    #[serde(default, skip_serializing_if = "crate::is_default")]
-    pub port: RedirectPort,
-    /// New path.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path: Option<PathRewrite>,
-}
-
-impl Redirect {
-    /// The `location` for a request that came in on `listener_port`.
-    pub fn location(&self, request: &RequestHead<'_>, listener_port: u16) -> String {
-        let scheme = self.scheme.as_deref().unwrap_or(request.scheme);
-        let host = self.host.as_deref().unwrap_or(request.host);
-        let well_known = if scheme == "https" { 443 } else { 80 };
-        let port = match self.port {
-            RedirectPort::Number(port) => port,
-            RedirectPort::FromRequest => listener_port,
-            RedirectPort::WellKnown => well_known,
-            RedirectPort::FromScheme if self.scheme.is_some() => well_known,
-            RedirectPort::FromScheme => listener_port,
-        };
-        let port = if port == well_known { String::new() } else { format!(":{port}") };
-        let path = self.path.as_ref().map_or_else(|| request.path.to_owned(), |p| p.apply(request.path));
-        let query = request.query.map(|q| format!("?{q}")).unwrap_or_default();
-        format!("{scheme}://{host}{port}{path}{query}")
+            && self.cookies.iter().all(|c| c.cookie_matches(request.headers))
+            && self.claims.iter().all(|c| c.matches(request.claims))
     }
 }
 
@@ -320,6 +197,30 @@ pub struct Target {
     /// Edits on the way back from it.
     #[serde(default, skip_serializing_if = "HeaderEdits::is_empty")]
     pub response_headers: HeaderEdits,
+    /// Changes to path and authority for this destination, over those of the rule.
+    #[serde(default, skip_serializing_if = "crate::is_default")]
+    pub rewrite: Rewrite,
+    /// Its share is answered with a redirect instead.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect: Option<Redirect>,
+    /// Copies of what goes to it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirrors: Vec<Mirror>,
+}
+
+impl Target {
+    /// A destination without edits.
+    pub fn plain(backend: Backend, weight: u32) -> Self {
+        Self {
+            backend,
+            weight,
+            request_headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
+            rewrite: Rewrite::default(),
+            redirect: None,
+            mirrors: Vec::new(),
+        }
+    }
 }
 
 /// A cluster, or why there is none.
@@ -364,8 +265,48 @@ pub enum RouteAction {
         /// Status.
         status: u16,
         /// Body.
-        body: String,
+        body: DirectBody,
     },
+}
+
+/// The body of an answer that the configuration holds. Text stays text on the wire.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "BodyForm", into = "BodyForm")]
+pub struct DirectBody(pub Arc<[u8]>);
+
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum BodyForm {
+    Text(String),
+    Bytes { bytes: Vec<u8> },
+}
+
+impl From<BodyForm> for DirectBody {
+    fn from(form: BodyForm) -> Self {
+        match form {
+            BodyForm::Text(text) => Self(text.into_bytes().into()),
+            BodyForm::Bytes { bytes } => Self(bytes.into()),
+        }
+    }
+}
+impl From<DirectBody> for BodyForm {
+    fn from(body: DirectBody) -> Self {
+        match std::str::from_utf8(&body.0) {
+            Ok(text) => Self::Text(text.to_owned()),
+            Err(_) => Self::Bytes { bytes: body.0.to_vec() },
+        }
+    }
+}
+impl From<&str> for DirectBody {
+    fn from(text: &str) -> Self {
+        Self(text.as_bytes().into())
+    }
+}
+impl DirectBody {
+    /// As text, for people.
+    pub fn text(&self) -> std::borrow::Cow<'_, str> {
+        String::from_utf8_lossy(&self.0)
+    }
 }
 
 /// A share, in parts per million, so that 0.1 % and less can be said.
@@ -450,9 +391,24 @@ pub struct HttpRoute {
     /// Longest time for the whole exchange, all attempts included, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_ms: Option<u64>,
+    /// Longest time in which nothing comes from the upstream, before and during its answer, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub idle_timeout_ms: Option<u64>,
+    /// Where it asks the caller: longest time that a gRPC caller may ask for with `grpc-timeout`, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grpc_timeout_max_ms: Option<u64>,
     /// Retries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<Retry>,
+    /// Further attempts beside a slow one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hedging: Option<Hedging>,
+    /// What takes over when the backend fails.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Box<Fallback>>,
+    /// Cross-origin rules.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cors: Option<Box<Cors>>,
     /// Faults.
     #[serde(default, skip_serializing_if = "crate::is_default")]
     pub fault: Fault,
@@ -464,6 +420,27 @@ pub struct HttpRoute {
 }
 
 impl HttpRoute {
+    /// A rule that takes every request and has no target yet.
+    pub fn new(name: impl Into<String>, origin: Origin) -> Self {
+        Self {
+            name: name.into(),
+            matches: Vec::new(),
+            action: RouteAction::Forward(Vec::new()),
+            rewrite: Rewrite::default(),
+            request_headers: HeaderEdits::default(),
+            response_headers: HeaderEdits::default(),
+            timeout_ms: None,
+            idle_timeout_ms: None,
+            grpc_timeout_max_ms: None,
+            retry: None,
+            hedging: None,
+            fallback: None,
+            cors: None,
+            fault: Fault::default(),
+            mirrors: Vec::new(),
+            origin,
+        }
+    }
     /// Does the request take this rule?
     pub fn matches(&self, request: &RequestHead<'_>) -> bool {
         self.matches.is_empty() || self.matches.iter().any(|m| m.matches(request))
@@ -556,7 +533,16 @@ mod tests {
     use super::*;
 
     fn head<'a>(path: &'a str, headers: &'a HeaderMap) -> RequestHead<'a> {
-        RequestHead { method: "GET", scheme: "http", authority: "shop:8080", host: "shop", path, query: Some("a=1&b"), headers }
+        RequestHead {
+            method: "GET",
+            scheme: "http",
+            authority: "shop:8080",
+            host: "shop",
+            path,
+            query: Some("a=1&b"),
+            headers,
+            claims: None,
+        }
     }
 
     #[test]
@@ -588,34 +574,35 @@ mod tests {
     }
 
     #[test]
-    fn rewrites_of_prefixes() {
-        let gw = |m: &str, r: &str, p: &str| PathRewrite::Prefix { matched: m.into(), replacement: r.into(), segments: true }.apply(p);
-        assert_eq!(gw("/foo", "/xyz", "/foo/bar"), "/xyz/bar");
-        assert_eq!(gw("/foo/", "/xyz/", "/foo/bar"), "/xyz/bar");
-        assert_eq!(gw("/foo", "/", "/foo/bar"), "/bar");
-        assert_eq!(gw("/foo", "/", "/foo"), "/");
-        assert_eq!(gw("/foo", "/xyz", "/foo"), "/xyz");
-        let istio = PathRewrite::Prefix { matched: "/ratings".into(), replacement: "/v1/bookRatings".into(), segments: false };
-        assert_eq!(istio.apply("/ratings/7"), "/v1/bookRatings/7");
+    fn cookies_are_one_list_however_they_come() {
+        let named =
+            |value: Option<&str>, invert| NamedMatch { name: "user".into(), value: value.map(|v| StringMatch::Exact(v.into())), invert };
+        let mut headers = HeaderMap::new();
+        for line in ["theme=dark", "user=jason; lang=en", "user=other"] {
+            headers.append(header::COOKIE, line.parse().expect("value"));
+        }
+        let m = |m: NamedMatch| HttpMatch { cookies: vec![m], ..HttpMatch::default() }.matches(&head("/", &headers));
+        assert!(
+            m(named(Some("jason"), false)) && m(named(None, false)) && !m(named(Some("other"), false)) && !m(named(Some("jason"), true))
+        );
+        // The usual expression of Istio's examples, over cookies that came in several lines.
+        let pattern = Pattern::new("^(.*?;)?(\\s*lang=en)(;.*)?$").expect("legal");
+        let regex = NamedMatch { name: "cookie".into(), value: Some(StringMatch::Regex(pattern)), invert: false };
+        assert!(HttpMatch { headers: vec![regex], ..HttpMatch::default() }.matches(&head("/", &headers)));
     }
 
     #[test]
-    fn redirect_ports() {
-        let headers = HeaderMap::new();
-        let to = |scheme: Option<&str>, port| Redirect { status: 302, scheme: scheme.map(Into::into), host: None, port, path: None };
-        assert_eq!(to(Some("https"), RedirectPort::FromScheme).location(&head("/x", &headers), 80), "https://shop/x?a=1&b");
-        assert_eq!(to(None, RedirectPort::FromScheme).location(&head("/x", &headers), 8080), "http://shop:8080/x?a=1&b");
-        assert_eq!(to(None, RedirectPort::Number(80)).location(&head("/x", &headers), 8080), "http://shop/x?a=1&b");
+    fn bodies_travel_as_text_or_bytes() {
+        for (bytes, json) in [(&b"ok"[..], "\"ok\""), (&b"\xff\x00"[..], "{\"bytes\":[255,0]}")] {
+            let body = DirectBody(bytes.into());
+            assert_eq!(serde_json::to_string(&body).expect("written"), json);
+            assert_eq!(serde_json::from_str::<DirectBody>(json).expect("read"), body);
+        }
     }
 
     #[test]
     fn weights_and_shares() {
-        let t = |weight| Target {
-            backend: Backend::Invalid { status: 500, reason: String::new() },
-            weight,
-            request_headers: HeaderEdits::default(),
-            response_headers: HeaderEdits::default(),
-        };
+        let t = |weight| Target::plain(Backend::Invalid { status: 500, reason: String::new() }, weight);
         let targets = [t(90), t(10), t(0)];
         assert_eq!(pick_target(&targets, 0), Some(0));
         assert_eq!(pick_target(&targets, u32::MAX), Some(1));

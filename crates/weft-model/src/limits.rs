@@ -8,3 +8,9 @@ pub const REGEX_COMPILED_BYTES_MAX: usize = 1 << 20;
 pub const SPIFFE_ID_BYTES_MAX: usize = 2048;
 /// Longest DNS name in bytes (RFC 1035 §2.3.4).
 pub const HOSTNAME_BYTES_MAX: usize = 253;
+/// Longest path that a rewrite may make, in bytes; beyond it the request is refused.
+pub const REWRITE_BYTES_MAX: usize = 16 * 1024;
+/// Longest body of an answer that the configuration holds, in bytes (Istio's bound).
+pub const DIRECT_RESPONSE_BYTES_MAX: usize = 1 << 20;
+/// Most alternatives (match blocks) in one rule, after a delegate's are multiplied with those of its root.
+pub const MATCHES_PER_RULE_MAX: usize = 1024;

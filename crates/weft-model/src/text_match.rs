@@ -1,7 +1,8 @@
 //! Matching text: exact, prefix, suffix, presence, regular expression.
 
-use crate::limits::{REGEX_COMPILED_BYTES_MAX, REGEX_PATTERN_BYTES_MAX};
+use crate::limits::{REGEX_COMPILED_BYTES_MAX, REGEX_PATTERN_BYTES_MAX, REWRITE_BYTES_MAX};
 use serde::{Deserialize, Serialize};
+use std::sync::OnceLock;
 
 /// A regular expression in RE2 syntax that must match the *whole* text, compiled when it is made.
 ///
@@ -11,6 +12,8 @@ use serde::{Deserialize, Serialize};
 pub struct Pattern {
     text: String,
     compiled: regex::Regex,
+    /// Without anchors, for rewrites; made when first asked for.
+    free: OnceLock<Option<regex::Regex>>,
 }
 
 /// Why a pattern was refused, in words for the user.
@@ -32,7 +35,7 @@ impl Pattern {
         let error = |e: regex::Error| PatternError(e.to_string().lines().last().unwrap_or("not a regular expression").trim().into());
         compile(text).map_err(error)?;
         let compiled = compile(&format!("^(?:{text})$")).map_err(error)?;
-        Ok(Self { text: text.into(), compiled })
+        Ok(Self { text: text.into(), compiled, free: OnceLock::new() })
     }
     /// The pattern as the user wrote it.
     pub fn as_str(&self) -> &str {
@@ -43,32 +46,59 @@ impl Pattern {
         self.compiled.is_match(text)
     }
     /// `text` rewritten by `substitution` (RE2's `\1` form) when the pattern matches somewhere in it (not anchored: a rewrite edits).
-    pub fn replace(&self, text: &str, substitution: &str) -> Option<String> {
-        let free = regex::Regex::new(&self.text).ok()?;
-        let template = rust_template(substitution);
-        free.is_match(text).then(|| free.replace_all(text, template.as_str()).into_owned())
+    pub fn replace(&self, text: &str, substitution: &str) -> Replaced {
+        let made = || regex::RegexBuilder::new(&self.text).size_limit(REGEX_COMPILED_BYTES_MAX).build().ok();
+        let Some(free) = self.free.get_or_init(made).as_ref() else { return Replaced::NoMatch };
+        let mut out = String::new();
+        let mut done = 0;
+        for captures in free.captures_iter(text) {
+            let whole = captures.get(0).map_or(0..0, |m| m.range());
+            out.push_str(text.get(done..whole.start).unwrap_or_default());
+            done = whole.end;
+            if !expand(&captures, substitution, &mut out) {
+                return Replaced::TooLong;
+            }
+        }
+        match free.is_match(text) {
+            false => Replaced::NoMatch,
+            true => {
+                out.push_str(text.get(done..).unwrap_or_default());
+                if out.len() > REWRITE_BYTES_MAX { Replaced::TooLong } else { Replaced::Text(out) }
+            }
+        }
     }
 }
 
-/// `\1` (RE2) → `${1}` (this engine); a literal `$` is doubled.
-fn rust_template(re2: &str) -> String {
-    let mut out = String::with_capacity(re2.len() + 8);
-    let mut chars = re2.chars().peekable();
+/// What became of a substitution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Replaced {
+    /// The pattern matches nowhere.
+    NoMatch,
+    /// The new text.
+    Text(String),
+    /// It would be longer than [`REWRITE_BYTES_MAX`].
+    TooLong,
+}
+
+/// Appends RE2's substitution: `\0` to `\9` are groups, `\\` is a backslash. False when it becomes too long.
+fn expand(captures: &regex::Captures<'_>, substitution: &str, out: &mut String) -> bool {
+    let mut chars = substitution.chars();
     while let Some(c) = chars.next() {
-        match (c, chars.peek()) {
-            ('\\', Some(d)) if d.is_ascii_digit() => {
-                out.push_str(&format!("${{{d}}}"));
+        match (c, (c == '\\').then(|| chars.clone().next()).flatten()) {
+            ('\\', Some(next)) => {
                 chars.next();
+                match next.to_digit(10) {
+                    Some(group) => out.push_str(captures.get(group as usize).map_or("", |m| m.as_str())),
+                    None => out.push(next),
+                }
             }
-            ('\\', Some('\\')) => {
-                out.push('\\');
-                chars.next();
-            }
-            ('$', _) => out.push_str("$$"),
             _ => out.push(c),
         }
+        if out.len() > REWRITE_BYTES_MAX {
+            return false;
+        }
     }
-    out
+    true
 }
 
 impl PartialEq for Pattern {
@@ -151,8 +181,10 @@ mod tests {
     #[test]
     fn re2_substitutions_become_ours() {
         let p = Pattern::new("^/service/([^/]+)(/.*)$").expect("legal");
-        assert_eq!(p.replace("/service/foo/v1/api", r"\2/instance/\1").as_deref(), Some("/v1/api/instance/foo"));
-        assert_eq!(p.replace("/other", r"\2"), None);
+        assert_eq!(p.replace("/service/foo/v1/api", r"\2/instance/\1"), Replaced::Text("/v1/api/instance/foo".into()));
+        assert_eq!(p.replace("/other", r"\2"), Replaced::NoMatch);
+        let every = Pattern::new("a").expect("legal");
+        assert_eq!(every.replace("/a-a$1", r"$\0\\"), Replaced::Text(r"/$a\-$a\$1".into()));
     }
 
     #[test]

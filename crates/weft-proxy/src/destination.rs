@@ -39,7 +39,7 @@ fn gateway_route(conn: &Connection, config: Rc<Config>, parts: &Parts, target: &
         && let Some(listener) = here.clone().find(|l| l.https_redirect)
     {
         let redirect = Redirect { status: 301, scheme: Some("https".into()), host: None, port: RedirectPort::FromScheme, path: None };
-        let route = HttpRoute { action: RouteAction::Redirect(redirect), origin: listener.origin.clone(), ..empty_route() };
+        let route = HttpRoute { action: RouteAction::Redirect(redirect), ..HttpRoute::new("https-redirect", listener.origin.clone()) };
         return Ok(Found { route: Arc::new(route), service: String::new(), config });
     }
     // A listener answers its hosts only, even where a route would take more.
@@ -120,21 +120,5 @@ pub(crate) async fn find_service(worker: &Rc<Worker>, config: Rc<Config>, host: 
             unknown.insert(host.to_owned(), clock::now() + UNKNOWN_KEPT);
             (None, config)
         }
-    }
-}
-
-fn empty_route() -> HttpRoute {
-    HttpRoute {
-        name: "https-redirect".into(),
-        matches: Vec::new(),
-        action: RouteAction::Forward(Vec::new()),
-        rewrite: weft_model::Rewrite::default(),
-        request_headers: weft_model::HeaderEdits::default(),
-        response_headers: weft_model::HeaderEdits::default(),
-        timeout_ms: None,
-        retry: None,
-        fault: weft_model::Fault::default(),
-        mirrors: Vec::new(),
-        origin: weft_model::Origin::default(),
     }
 }

@@ -52,7 +52,7 @@ fn outbound(running: &Running, who: &str, what: &str) -> String {
     let well_known = if scheme == "https" { 443 } else { 80 };
     let port = authority.rsplit_once(':').and_then(|(_, p)| p.parse().ok()).unwrap_or(well_known);
     let host = host_of(authority);
-    let head = RequestHead { method, scheme, authority, host: &host, path, query, headers: &headers };
+    let head = RequestHead { method, scheme, authority, host: &host, path, query, headers: &headers, claims: None };
     let Some(projection) = running.project(who, &[&host]) else { return format!("no workload {who}") };
     let name = match (running.is_gateway(who), projection.roots.get(&Root::Host(host.clone()))) {
         (true, _) => RouteTableName::Gateway { port },
@@ -71,10 +71,10 @@ fn outbound(running: &Running, who: &str, what: &str) -> String {
         None => "404".into(),
         Some(route) => match &route.action {
             RouteAction::Redirect(to) => {
-                format!("{} {} route {} {}", to.status, to.location(&head, port), route.name, place(&route.origin))
+                format!("{} {} route {} {}", to.status, to.location(&head, port).unwrap_or_default(), route.name, place(&route.origin))
             }
             RouteAction::Respond { .. } | RouteAction::Forward(_) => {
-                let path = route.rewrite.path.as_ref().map(|p| format!(" as {}", p.apply(path))).unwrap_or_default();
+                let path = route.rewrite.path.as_ref().map(|p| format!(" as {}", p.apply(path).unwrap_or_default())).unwrap_or_default();
                 format!("{} route {}{path}", route_does(route), route.name)
             }
         },
@@ -120,7 +120,7 @@ fn inbound(running: &Running, who: &str, what: &str) -> String {
     let (method, path) = (words.get(1).copied().unwrap_or("GET"), words.get(2).copied().unwrap_or("/"));
     let host = headers.get("host").and_then(|v| v.to_str().ok()).unwrap_or("localhost").to_owned();
     let name = host_of(&host);
-    let head = RequestHead { method, scheme: "http", authority: &host, host: &name, path, query: None, headers: &headers };
+    let head = RequestHead { method, scheme: "http", authority: &host, host: &name, path, query: None, headers: &headers, claims: None };
     let source = headers.get("source-ip").and_then(|v| v.to_str().ok()).unwrap_or("10.0.0.1");
     let source: IpAddr = source.parse().expect("an address");
     judge(&projection, &input(peer.as_ref(), source, port, (method != "tcp").then_some(&head)))

@@ -129,7 +129,7 @@ pub(crate) fn route_does(route: &HttpRoute) -> String {
     let mut parts = vec![match &route.action {
         RouteAction::Forward(targets) => targets_text(targets),
         RouteAction::Redirect(to) => redirect_text(to),
-        RouteAction::Respond { status, body } => format!("respond {status} {body:?}"),
+        RouteAction::Respond { status, body } => format!("respond {status} {:?}", body.text()),
     }];
     parts.extend(route.rewrite.path.as_ref().map(|p| format!("rewrite {}", rewrite_text(p))));
     parts.extend(route.rewrite.authority.as_ref().map(|a| format!("authority {a}")));

@@ -117,10 +117,10 @@ async fn outbound(
         RouteAction::Forward(targets) => targets,
         RouteAction::Redirect(redirect) => {
             let location = redirect.location(&request_head(conn, &parts, &target, &target.host), conn.port());
-            return redirect_to(redirect.status, &location);
+            return redirect_to(redirect.status, location.as_deref());
         }
         RouteAction::Respond { status, body } => {
-            let mut response = Response::new(Bytes::from(body.clone()));
+            let mut response = Response::new(Bytes::from_owner(body.0.clone()));
             *response.status_mut() = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
             route.response_headers.apply(response.headers_mut());
             return Ok(Reply::Local(response));
@@ -218,6 +218,7 @@ pub(crate) fn request_head<'a>(conn: &'a Connection, parts: &'a Parts, target: &
         path: target.path.path(),
         query: target.path.query(),
         headers: &parts.headers,
+        claims: None,
     }
 }
 
@@ -269,7 +270,8 @@ async fn fault(conn: &Connection, route: &HttpRoute, exchange: &mut Exchange) ->
     }
 }
 
-fn redirect_to(status: u16, location: &str) -> Result<Reply, Reject> {
+fn redirect_to(status: u16, location: Option<&str>) -> Result<Reply, Reject> {
+    let location = location.ok_or(Reject::BadRequest("the redirect's location would be too long"))?;
     let location = HeaderValue::from_str(location).map_err(|_| Reject::BadRequest("the redirect's location is not legal"))?;
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
@@ -280,7 +282,7 @@ fn redirect_to(status: u16, location: &str) -> Result<Reply, Reject> {
 /// The route's edits, then the destination's.
 fn rewrite(route: &HttpRoute, chosen: &weft_model::Target, head: &mut Head) -> Result<(), Reject> {
     if let Some(path) = &route.rewrite.path {
-        let new = path.apply(head.path.path());
+        let new = path.apply(head.path.path()).ok_or(Reject::BadRequest("the rewritten path would be too long"))?;
         let new = if new.starts_with('/') { new } else { format!("/{new}") };
         let whole = match head.path.query() {
             Some(query) => format!("{new}?{query}"),
@@ -294,10 +296,8 @@ fn rewrite(route: &HttpRoute, chosen: &weft_model::Target, head: &mut Head) -> R
     for edits in [&route.request_headers, &chosen.request_headers] {
         edits.apply(&mut head.headers);
         // An edit of Host means the authority.
-        if let Some(host) = edits.set.iter().find(|(name, _)| name.eq_ignore_ascii_case("host") || name == ":authority")
-            && let Ok(value) = HeaderValue::from_str(&host.1)
-        {
-            head.authority = value;
+        if let Some(authority) = edits.authority() {
+            head.authority = authority.clone();
         }
     }
     Ok(())

@@ -291,7 +291,7 @@ impl Sending<'_> {
     async fn run(&self, _permit: Permit, head: Box<Head>, body: Incoming, exchange: &mut Exchange) -> Result<Response<Incoming>, Reject> {
         exchange.lasting.admitted = Some(self.upstream.admit()?);
         let retry = self.route.retry.as_ref().filter(|r| r.attempts > 0 && head.upgrade.is_none());
-        let resend = retry.is_some_and(|r| resends_after_sending(r, self.version));
+        let resend = retry.is_some_and(|r| r.resends(self.version == HttpVersion::Two));
         let mut bodies = Bodies::new(body, resend || self.keep_body, exchange);
         if let (true, Bodies::Again(replay)) = (self.keep_body, &bodies) {
             *self.kept.borrow_mut() = Some(replay.clone());
@@ -313,7 +313,7 @@ impl Sending<'_> {
             let again = retry.filter(|r| {
                 let at_hand = matches!(&outcome, Err(failed) if failed.request.is_some()) || (spare.is_some() && bodies.is_whole());
                 let overflow = matches!(&outcome, Err(Failed { why: Why::NoConnection(NoConnection::Overflow(_)), .. }));
-                failures <= r.attempts && at_hand && !overflow && r.on.covers(failure) && is_safe(r, failure, &method)
+                failures <= r.attempts && at_hand && !overflow && r.on.covers(failure) && r.is_safe(failure, &method)
             });
             let granted = again.filter(|_| exchange.lasting.admitted.as_mut().is_some_and(Admitted::try_retry));
             let Some(retry) = granted else { return self.last(outcome, failures, exchange) };
@@ -324,7 +324,7 @@ impl Sending<'_> {
                 (None, Some(spare)) => spare.clone().request(self.version, bodies.next(exchange, &sent))?,
                 (None, None) => return Err(Reject::Reset("the request cannot be sent again".into())),
             };
-            back_off(retry, failures, self.worker.roll()).await;
+            tokio::time::sleep(Duration::from_micros(retry.backoff_us(failures, self.worker.roll()))).await;
         }
     }
 
@@ -336,7 +336,11 @@ impl Sending<'_> {
                 self.upstream.observed(chosen.id, Outcome::Status(status), clock::now());
                 exchange.upstream_tls(lease.tls());
                 let grpc_status = super::headers::grpc_status(response.headers());
-                AttemptFailure::Response { status, grpc_status }
+                AttemptFailure::Response {
+                    status,
+                    grpc_status,
+                    marked: self.route.retry.as_ref().is_some_and(|r| r.on.marks(response.headers())),
+                }
             }
             Err(Failed { why, .. }) => {
                 if !matches!(why, Why::NoConnection(NoConnection::Overflow(_))) {
@@ -392,35 +396,6 @@ fn words(outcome: &Outgoing) -> String {
         Ok((response, _)) => response.status().as_u16().to_string(),
         Err(failed) => failed.why.words(),
     }
-}
-
-/// Can the policy ask for a request again after it went out? Otherwise no copy of it needs to be kept.
-fn resends_after_sending(retry: &Retry, version: HttpVersion) -> bool {
-    let on = &retry.on;
-    let on_failure = on.reset || on.gateway_error || on.five_xx || on.retriable_4xx || !on.status.is_empty();
-    on_failure || retry.per_try_timeout_ms.is_some() || (version == HttpVersion::Two && (on.refused_stream || !on.grpc_status.is_empty()))
-}
-
-/// Never twice what may have been processed, unless it is idempotent, or the user named this very status.
-fn is_safe(retry: &Retry, failure: AttemptFailure, method: &Method) -> bool {
-    let named = match failure {
-        AttemptFailure::Response { status, grpc_status } => {
-            retry.on.status.contains(&status) || grpc_status.is_some_and(|code| retry.on.grpc_status.contains(&code))
-        }
-        AttemptFailure::Connect
-        | AttemptFailure::Refused
-        | AttemptFailure::Reset
-        | AttemptFailure::ResetBeforeRequest
-        | AttemptFailure::Timeout => false,
-    };
-    failure.provably_unsent() || named || weft_model::is_idempotent(method)
-}
-
-/// Doubles from the first, up to ten times it, with full jitter (Envoy's rule).
-async fn back_off(retry: &Retry, failures: u32, roll: u32) {
-    let longest = retry.backoff_ms.saturating_mul(1 << (failures - 1).min(10)).min(retry.backoff_ms.saturating_mul(10));
-    let micros = (u128::from(longest) * 1000 * u128::from(roll)) >> 32;
-    tokio::time::sleep(Duration::from_micros(u64::try_from(micros).unwrap_or_default())).await;
 }
 
 fn note_attempt(exchange: &mut Exchange, endpoint: &str, workload: &str, outcome: String, started: Instant) {

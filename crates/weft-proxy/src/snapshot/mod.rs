@@ -7,8 +7,8 @@ use serde::Serialize;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use weft_balance::Counters;
 use weft_model::{
-    Authorization, Cluster, ClusterName, Endpoint, GatewayListeners, HttpRoute, Inbound, ModelValue, ResourceName, RouteTable,
-    RouteTableName, Service, TcpRoutes, Versioned, View,
+    Authorization, Cluster, ClusterName, Endpoint, GatewayListeners, HttpRoute, Inbound, ModelValue, RequestHead, ResourceName, RouteIndex,
+    RouteTable, RouteTableName, Service, TcpRoutes, Versioned, View,
 };
 
 /// A value that this proxy will not run, and why. Travels back as a NACK; the last good form stays in use.
@@ -35,6 +35,21 @@ pub struct ClusterEntry {
     pub counters: Arc<Counters>,
 }
 
+/// The rules of one port, with an index.
+#[derive(Debug)]
+pub struct Routes {
+    /// The rules.
+    pub table: RouteTable,
+    index: RouteIndex,
+}
+
+impl Routes {
+    /// The rule that the request takes.
+    pub fn find(&self, request: &RequestHead<'_>) -> Option<&Arc<HttpRoute>> {
+        self.index.find(&self.table, request)
+    }
+}
+
 /// Everything that a request may need, immutable.
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -49,8 +64,8 @@ pub struct Snapshot {
     /// Services by every name that they answer to.
     services: HashMap<String, Arc<Service>>,
     addresses: HashMap<IpAddr, Arc<Service>>,
-    service_routes: HashMap<String, Vec<(u16, Arc<RouteTable>)>>,
-    gateway_routes: HashMap<u16, Arc<RouteTable>>,
+    service_routes: HashMap<String, Vec<(u16, Arc<Routes>)>>,
+    gateway_routes: HashMap<u16, Arc<Routes>>,
     tcp_routes: HashMap<String, Vec<(u16, Arc<TcpRoutes>)>>,
     clusters: HashMap<ClusterName, Arc<ClusterEntry>>,
 }
@@ -117,8 +132,8 @@ impl Snapshot {
     }
 
     fn index_routes(&mut self, table: &RouteTable) {
-        let table = Arc::new(table.clone());
-        match &table.name {
+        let table = Arc::new(Routes { index: RouteIndex::new(table), table: table.clone() });
+        match &table.table.name {
             RouteTableName::Service { host, port } => self.service_routes.entry(host.clone()).or_default().push((*port, table.clone())),
             RouteTableName::Gateway { port } => {
                 self.gateway_routes.insert(*port, table);
@@ -150,11 +165,11 @@ impl Snapshot {
         self.addresses.get(&address.to_canonical())
     }
     /// The rules of a service port.
-    pub fn service_routes(&self, host: &str, port: u16) -> Option<&Arc<RouteTable>> {
+    pub fn service_routes(&self, host: &str, port: u16) -> Option<&Arc<Routes>> {
         self.service_routes.get(host)?.iter().find(|(p, _)| *p == port).map(|(_, table)| table)
     }
     /// The rules of a gateway port.
-    pub fn gateway_routes(&self, port: u16) -> Option<&Arc<RouteTable>> {
+    pub fn gateway_routes(&self, port: u16) -> Option<&Arc<Routes>> {
         self.gateway_routes.get(&port)
     }
     /// The TCP rules of a service port.
@@ -176,24 +191,11 @@ impl Snapshot {
     /// The rule for a service port without a route table: straight to the whole service.
     pub fn default_route(service: &Service, port: u16) -> HttpRoute {
         let name = ClusterName { host: service.host.to_string(), port, subset: String::new() };
-        let target = weft_model::Target {
-            backend: weft_model::Backend::Cluster(name),
-            weight: 1,
-            request_headers: weft_model::HeaderEdits::default(),
-            response_headers: weft_model::HeaderEdits::default(),
-        };
+        let target = weft_model::Target::plain(weft_model::Backend::Cluster(name), 1);
         HttpRoute {
-            name: "default".into(),
-            matches: Vec::new(),
             action: weft_model::RouteAction::Forward(vec![target]),
-            rewrite: weft_model::Rewrite::default(),
-            request_headers: weft_model::HeaderEdits::default(),
-            response_headers: weft_model::HeaderEdits::default(),
-            timeout_ms: None,
             retry: Some(weft_model::Retry::built_in()),
-            fault: weft_model::Fault::default(),
-            mirrors: Vec::new(),
-            origin: service.origin.clone(),
+            ..HttpRoute::new("default", service.origin.clone())
         }
     }
 }
@@ -210,7 +212,7 @@ mod tests {
         }))
         .expect("service");
         let route = HttpRoute {
-            action: RouteAction::Respond { status, body: String::new() },
+            action: RouteAction::Respond { status, body: Default::default() },
             rewrite: Rewrite::default(),
             response_headers: HeaderEdits::default(),
             origin: Origin::built_in("x"),
@@ -220,7 +222,7 @@ mod tests {
         ModelValue::RouteTable(RouteTable { name: "mesh/a.default.svc.cluster.local/80".parse().expect("name"), hosts })
     }
     fn status_of(snapshot: &Snapshot) -> Option<u16> {
-        match &snapshot.service_routes("a.default.svc.cluster.local", 80)?.hosts[0].routes[0].action {
+        match &snapshot.service_routes("a.default.svc.cluster.local", 80)?.table.hosts[0].routes[0].action {
             RouteAction::Respond { status, .. } => Some(*status),
             RouteAction::Forward(targets) => targets.iter().find_map(|t| match &t.backend {
                 Backend::Invalid { status, .. } => Some(*status),
