@@ -12,7 +12,7 @@ use std::sync::Arc;
 use weft_api::{Document, Resource, Spanned, gateway_api};
 use weft_model::{
     HeaderEdits, HostPattern, HttpMatch, HttpRoute, NamedMatch, Origin, PathMatch, PathRewrite, Ppm, Redirect, RedirectPort, Retry,
-    RetryOn, RouteAction, StringMatch,
+    RetryOn, Rewrite, RouteAction, StringMatch, limits::RETRY_ATTEMPTS_MAX,
 };
 
 /// A route, ready to be attached.
@@ -198,41 +198,61 @@ fn ranked(linker: &mut Linker<'_>, grants: &Grants<'_>, rule: &Rule<'_>, age: us
     let base = base(linker, grants, rule);
     let one = |(place, m): (usize, &HttpMatch)| {
         let mut route = base.clone();
-        fit_paths(&mut route.route, m);
+        fit_paths(&mut route, m);
         route.matches = vec![LinkedMatch { scope: Default::default(), http: m.clone() }];
         RankedRoute { rank: Rank::new(m, age, (index, place)), route: Arc::new(route) }
     };
     let routes = rule.matches.iter().enumerate().map(one).collect();
-    let replaces = |p: &Option<PathRewrite>| matches!(p, Some(PathRewrite::Prefix { .. }));
-    let redirect = match &base.route.action {
-        RouteAction::Redirect(r) => replaces(&r.path),
-        RouteAction::Forward(_) | RouteAction::Respond { .. } => false,
-    };
-    if (redirect || replaces(&base.route.rewrite.path)) && rule.matches.iter().any(|m| !matches!(m.path, Some(PathMatch::SegmentPrefix(_))))
-    {
+    let replaces = paths(&mut base.clone()).into_iter().any(|p| matches!(p, Some(PathRewrite::Prefix { .. })));
+    if replaces && rule.matches.iter().any(|m| !matches!(m.path, Some(PathMatch::SegmentPrefix(_)))) {
         linker.report(diag::prefix_rewrite_without_prefix(rule.at.clone()));
     }
     routes
 }
 
 /// Fills the prefix that this match matches into rewrites of the prefix; without one the path is kept.
-fn fit_paths(route: &mut HttpRoute, m: &HttpMatch) {
+fn fit_paths(route: &mut LinkedRoute, m: &HttpMatch) {
     let prefix = match &m.path {
         Some(PathMatch::SegmentPrefix(text)) => Some(text.clone()),
         _ => None,
     };
-    let fit = |rewrite: &mut Option<PathRewrite>| {
+    for rewrite in paths(route) {
         if let Some(PathRewrite::Prefix { matched, .. }) = rewrite {
             match &prefix {
                 Some(text) => matched.clone_from(text),
                 None => *rewrite = None,
             }
         }
-    };
-    fit(&mut route.rewrite.path);
-    if let RouteAction::Redirect(redirect) = &mut route.action {
-        fit(&mut redirect.path);
     }
+}
+
+/// Every new path that the rule or a backend of it makes.
+fn paths(route: &mut LinkedRoute) -> Vec<&mut Option<PathRewrite>> {
+    let mut all = vec![&mut route.route.rewrite.path];
+    if let RouteAction::Redirect(redirect) = &mut route.route.action {
+        all.push(&mut redirect.path);
+    }
+    for target in &mut route.targets {
+        all.push(&mut target.rewrite.path);
+        all.extend(target.redirect.as_mut().map(|r| &mut r.path));
+    }
+    all
+}
+
+fn url_rewrite(spec: &gateway_api::UrlRewrite) -> Rewrite {
+    Rewrite { authority: spec.hostname.clone(), path: spec.path.as_ref().map(path_modifier) }
+}
+
+fn mirrored(
+    linker: &mut Linker<'_>,
+    grants: &Grants<'_>,
+    rule: &Rule<'_>,
+    mirror: &gateway_api::RequestMirror,
+    at: &Origin,
+) -> (Destination, Ppm) {
+    let b = &mirror.backend_ref;
+    let reference = Reference { group: b.group(), kind: b.kind(), namespace: b.namespace.as_deref(), name: &b.name, port: b.port };
+    (backend(linker, grants, rule, &reference, at), share(mirror))
 }
 
 fn path_modifier(path: &gateway_api::PathModifier) -> PathRewrite {
@@ -260,19 +280,9 @@ fn base(linker: &mut Linker<'_>, grants: &Grants<'_>, rule: &Rule<'_>) -> Linked
             gateway_api::Filter::RequestHeaderModifier(edits) => linked.route.request_headers = header_edits(linker, edits, &at),
             gateway_api::Filter::ResponseHeaderModifier(edits) => linked.route.response_headers = header_edits(linker, edits, &at),
             gateway_api::Filter::RequestRedirect(spec) => linked.route.action = RouteAction::Redirect(redirect(linker, spec, &at)),
-            gateway_api::Filter::UrlRewrite(rewrite) => {
-                linked.route.rewrite.authority = rewrite.hostname.clone();
-                linked.route.rewrite.path = rewrite.path.as_ref().map(path_modifier);
-            }
-            gateway_api::Filter::RequestMirror(mirror) => {
-                let b = &mirror.backend_ref;
-                let reference =
-                    Reference { group: b.group(), kind: b.kind(), namespace: b.namespace.as_deref(), name: &b.name, port: b.port };
-                let to = backend(linker, grants, rule, &reference, &at);
-                linked.mirrors.push((to, share(mirror)));
-            }
-            // Without its CORS answer a browser refuses by itself: nothing passes that should not. The reader has warned.
-            gateway_api::Filter::Cors(_) => {}
+            gateway_api::Filter::UrlRewrite(rewrite) => linked.route.rewrite = url_rewrite(rewrite),
+            gateway_api::Filter::RequestMirror(mirror) => linked.mirrors.push(mirrored(linker, grants, rule, mirror, &at)),
+            gateway_api::Filter::Cors(cors) => linked.route.cors = Some(Box::new(crate::cors::of_gateway_api(linker, cors, &at))),
             gateway_api::Filter::ExternalAuth(_) | gateway_api::Filter::ExtensionRef(_) => {
                 linker.report(diag::filter_unsupported(at));
                 unsupported = true;
@@ -298,7 +308,7 @@ fn retry(rule: &Rule<'_>) -> Retry {
     let status = spec.codes.clone();
     let on = RetryOn { connect_failure: true, refused_stream: true, reset: true, reset_before_request: true, status, ..RetryOn::default() };
     Retry {
-        attempts: spec.attempts.unwrap_or(built_in.attempts),
+        attempts: spec.attempts.unwrap_or(built_in.attempts).min(RETRY_ATTEMPTS_MAX),
         backoff_ms: spec.backoff.map_or(built_in.backoff_ms, millis),
         on,
         ..built_in
@@ -350,7 +360,10 @@ fn targets(linker: &mut Linker<'_>, grants: &Grants<'_>, rule: &Rule<'_>) -> Vec
             match &filter.value {
                 gateway_api::Filter::RequestHeaderModifier(edits) => target.request_headers = header_edits(linker, edits, &at),
                 gateway_api::Filter::ResponseHeaderModifier(edits) => target.response_headers = header_edits(linker, edits, &at),
-                _ => {
+                gateway_api::Filter::UrlRewrite(rewrite) => target.rewrite = url_rewrite(rewrite),
+                gateway_api::Filter::RequestRedirect(spec) => target.redirect = Some(redirect(linker, spec, &at)),
+                gateway_api::Filter::RequestMirror(mirror) => target.mirrors.push(mirrored(linker, grants, rule, mirror, &at)),
+                gateway_api::Filter::Cors(_) | gateway_api::Filter::ExternalAuth(_) | gateway_api::Filter::ExtensionRef(_) => {
                     linker.report(diag::filter_unsupported(at));
                     target.destination =
                         Destination::Invalid { status: 500, reason: "a filter of the backend is not supported (WEFT-2408)".into() };

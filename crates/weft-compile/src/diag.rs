@@ -39,7 +39,11 @@ pub const CODES: &[Code] = &[
     code("WEFT-2006", "unknown gateway", "A VirtualService names a gateway that does not exist."),
     code("WEFT-2007", "match asks nothing", "A match block has no condition, so it matches every request."),
     code("WEFT-2008", "bad regular expression", "A regular expression is not legal RE2 or too large. The match that has it is left out."),
-    code("WEFT-2009", "delegation not supported", "Delegating to another VirtualService is not supported yet. The rule is left out."),
+    code(
+        "WEFT-2009",
+        "delegate cannot be used",
+        "A rule goes on in another VirtualService that does not exist, has hosts of its own, is not exported to the root's namespace, or delegates in turn. The rule is left out.",
+    ),
     code(
         "WEFT-2010",
         "rule without destination",
@@ -79,7 +83,11 @@ pub const CODES: &[Code] = &[
         "header condition ignored",
         "Conditions on `uri`, `scheme`, `method` and `authority` as headers are ignored, as in Istio: they have fields of their own.",
     ),
-    code("WEFT-2025", "JWT claims not supported", "A match on claims of a JWT cannot be decided yet. The match is left out."),
+    code(
+        "WEFT-2025",
+        "bad claims condition",
+        "A header condition whose name begins with @ is on no claim of a token. The match is left out.",
+    ),
     code("WEFT-2027", "prefix rewrite without prefix", "A redirect's prefixRewrite needs one prefix match. The path is kept."),
     code("WEFT-2028", "bad redirect status", "A redirect needs status 301, 302, 303, 307 or 308."),
     code("WEFT-2029", "fault without percentage", "A fault without percentage applies to no request (Istio's default is 0)."),
@@ -127,6 +135,23 @@ pub const CODES: &[Code] = &[
         "A PeerAuthentication with a selector in the root namespace is ignored, as in Istio.",
     ),
     code("WEFT-2303", "port modes without selector", "portLevelMtls needs a selector; without one it is ignored."),
+    code(
+        "WEFT-2310",
+        "delegate beside a destination",
+        "A rule that delegates has a route, redirect or directResponse too, which is not used.",
+    ),
+    code(
+        "WEFT-2311",
+        "delegate outside its root",
+        "A delegate's rule matches what its root does not, or one of the two uses a regular expression for what the other matches too. The rule is left out.",
+    ),
+    code("WEFT-2312", "credentials for any origin", "A CORS policy lets every origin send credentials: any page can act as its visitor."),
+    code("WEFT-2313", "too many attempts", "A request is sent ten times at most, whatever a retry policy says."),
+    code("WEFT-2314", "retriable-headers without names", "The condition needs the names of headers, which a RoutePolicy gives."),
+    code("WEFT-2315", "retriable-status-codes without codes", "The condition needs status codes in the same list."),
+    code("WEFT-2316", "HTTP/3 condition", "Weft speaks no HTTP/3 to upstreams, so the retry condition never holds."),
+    code("WEFT-2317", "body too long", "The body of a direct response is longer than allowed and is cut."),
+    code("WEFT-2318", "body is not base64", "The bytes of a direct response's body are not base64. The body is empty."),
     code("WEFT-2401", "unknown gateway class", "No controller of the class is Weft, so the Gateway is left alone."),
     code("WEFT-2402", "parent not found", "A route attaches to something that does not exist."),
     code("WEFT-2403", "not allowed by listener", "No listener of the gateway allows the route (its namespace or kind)."),
@@ -217,9 +242,8 @@ pub(crate) fn empty_match(at: Origin) -> Diagnostic {
 pub(crate) fn bad_pattern(at: Origin, text: &str, why: &str) -> Diagnostic {
     Diagnostic::error("WEFT-2008", at, format!("{} is not a regular expression: {why}; the match is left out", quote(text)))
 }
-pub(crate) fn delegate_unsupported(at: Origin) -> Diagnostic {
-    Diagnostic::error("WEFT-2009", at, "delegation between VirtualServices is not supported yet; the rule is left out")
-        .fix("write the rules of the delegate into this VirtualService")
+pub(crate) fn delegate_unusable(at: Origin, why: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2009", at, format!("{why}; the rule is left out"))
 }
 pub(crate) fn rule_without_target(at: Origin) -> Diagnostic {
     Diagnostic::error("WEFT-2010", at, "the rule has no route, redirect or directResponse; its requests get 503")
@@ -281,8 +305,9 @@ pub(crate) fn ignored_header_match(at: Origin, name: &str) -> Diagnostic {
     Diagnostic::warning("WEFT-2024", at, format!("a header condition on {name} is ignored"))
         .fix(format!("use the field `{name}` of the match"))
 }
-pub(crate) fn claims_unsupported(at: Origin, name: &str) -> Diagnostic {
-    Diagnostic::error("WEFT-2025", at, format!("{} cannot be decided yet; the match is left out", quote(name)))
+pub(crate) fn bad_claim(at: Origin, name: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2025", at, format!("{} is no claim; the match is left out", quote(name)))
+        .fix("write @request.auth.claims.name or @request.auth.claims[name][nested]")
 }
 pub(crate) fn prefix_rewrite_without_prefix(at: Origin) -> Diagnostic {
     Diagnostic::error("WEFT-2027", at, "prefixRewrite needs one prefix that all matches share; the path is kept")
@@ -356,6 +381,35 @@ pub(crate) fn root_selector_ignored(at: Origin) -> Diagnostic {
 }
 pub(crate) fn port_modes_without_selector(at: Origin) -> Diagnostic {
     Diagnostic::warning("WEFT-2303", at, "portLevelMtls needs a selector; it is ignored")
+}
+pub(crate) fn delegate_beside(at: Origin) -> Diagnostic {
+    Diagnostic::error("WEFT-2310", at, "the rule delegates; its route, redirect or directResponse is not used")
+}
+pub(crate) fn delegate_outside(at: Origin, root: &Origin, why: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2311", at, format!("the rule is left out where {root} delegates: {why}"))
+}
+pub(crate) fn cors_any_with_credentials(at: Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2312", at, "every origin may send credentials").fix("name the origins, or remove allowCredentials")
+}
+pub(crate) fn too_many_attempts(at: Origin, attempts: u32, max: u32) -> Diagnostic {
+    Diagnostic::warning("WEFT-2313", at, format!("{attempts} retries are cut to {max}"))
+}
+pub(crate) fn retriable_headers_unnamed(at: Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2314", at, "retriable-headers names no header, so it is left out")
+        .fix("name them in retry.retriableHeaders of a RoutePolicy")
+}
+pub(crate) fn retriable_codes_unnamed(at: Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2315", at, "retriable-status-codes names no code")
+        .fix("add codes to the list, e.g. retriable-status-codes,503")
+}
+pub(crate) fn http3_condition(at: Origin) -> Diagnostic {
+    Diagnostic::info("WEFT-2316", at, "http3-post-connect-failure never holds: upstreams are not called over HTTP/3")
+}
+pub(crate) fn body_too_long(at: Origin, max: usize) -> Diagnostic {
+    Diagnostic::error("WEFT-2317", at, format!("the body is longer than {max} bytes and is cut"))
+}
+pub(crate) fn body_not_base64(at: Origin) -> Diagnostic {
+    Diagnostic::error("WEFT-2318", at, "bytes must be base64; the body is empty")
 }
 pub(crate) fn no_certificate(at: Origin, wanted: &str) -> Diagnostic {
     let wanted = if wanted.is_empty() { "none is named" } else { wanted };

@@ -10,8 +10,8 @@ use base64::Engine;
 use std::{collections::BTreeMap, time::Duration};
 use weft_api::{Document, Spanned, istio};
 use weft_model::{
-    DirectBody, Fault, FaultAbort, FaultDelay, HeaderEdits, HttpMatch, HttpRoute, NamedMatch, Origin, PathMatch, PathRewrite, Pattern, Ppm,
-    Redirect, RedirectPort, Retry, RetryOn, RouteAction, StringMatch,
+    ClaimMatch, DirectBody, Fault, FaultAbort, FaultDelay, HeaderEdits, HttpMatch, HttpRoute, NamedMatch, Origin, PathMatch, PathRewrite,
+    Pattern, Ppm, Redirect, RedirectPort, Retry, RouteAction, StringMatch, limits::DIRECT_RESPONSE_BYTES_MAX,
 };
 
 /// A rule whose rewrite replaces the matched prefix, once per match: each has its own prefix. Other rules stay whole.
@@ -47,10 +47,6 @@ pub(crate) fn route(
         linker.report(diag::rule_dropped(at.clone(), "none of its matches can be used"));
         return None;
     }
-    if spec.delegate.is_some() {
-        linker.report(diag::delegate_unsupported(at.clone()));
-        return None;
-    }
     // Fixed order of preference where a user gave several: what needs no upstream first.
     let mut targets = Vec::new();
     if let Some(redirect) = &spec.redirect {
@@ -62,7 +58,7 @@ pub(crate) fn route(
         if !spec.route.is_empty() {
             linker.report(diag::route_beside(at.clone(), "directResponse"));
         }
-        route.action = RouteAction::Respond { status: response.status, body: body(response) };
+        route.action = RouteAction::Respond { status: response.status, body: body(linker, response, &response.origin(&document.origin)) };
     } else if spec.route.is_empty() {
         linker.report(diag::rule_without_target(at.clone()));
         targets
@@ -79,6 +75,7 @@ pub(crate) fn route(
         route.rewrite.authority = rewrite.authority.clone();
         route.rewrite.path = path_rewrite(linker, rewrite, &matches, &rewrite_at);
     }
+    route.cors = spec.cors_policy.as_ref().map(|c| Box::new(crate::cors::of_istio(linker, c, &c.origin(&document.origin))));
     route.timeout_ms = spec.timeout.filter(|t| !t.is_zero()).map(millis);
     route.fault = spec.fault.as_ref().map(|f| fault(linker, document, f)).unwrap_or_default();
     if matches!(route.action, RouteAction::Forward(_)) {
@@ -151,8 +148,9 @@ fn http_match(linker: &mut Linker<'_>, document: &Document, spec: &Spanned<istio
         Some(m) => text(linker, m, &at).map(Some),
     };
     let (method, scheme, authority) = (one(&spec.method)?, one(&spec.scheme)?, one(&spec.authority)?);
-    let mut headers = named(linker, &spec.headers, false, &at)?;
-    headers.extend(named(linker, &spec.without_headers, true, &at)?);
+    let mut claims = Vec::new();
+    let mut headers = named(linker, &spec.headers, false, &at, &mut claims)?;
+    headers.extend(named(linker, &spec.without_headers, true, &at, &mut claims)?);
     let query = named_query(linker, &spec.query_params, &at)?;
     let http = HttpMatch {
         name: spec.name.clone().unwrap_or_default(),
@@ -163,6 +161,7 @@ fn http_match(linker: &mut Linker<'_>, document: &Document, spec: &Spanned<istio
         authority,
         headers,
         query,
+        claims,
         ..HttpMatch::default()
     };
     let scope = scope(linker, document, spec.port, &spec.source_labels, spec.source_namespace.as_ref(), &spec.gateways);
@@ -172,22 +171,32 @@ fn http_match(linker: &mut Linker<'_>, document: &Document, spec: &Spanned<istio
     Some(LinkedMatch { scope, http })
 }
 
-/// Header conditions. The pseudo-header names are ignored, as Istio says.
-fn named(linker: &mut Linker<'_>, map: &BTreeMap<String, istio::StringMatch>, invert: bool, at: &Origin) -> Option<Vec<NamedMatch>> {
+/// Header conditions, and those on claims, which have a name of their own form. The pseudo-header names are ignored, as Istio says.
+fn named(
+    linker: &mut Linker<'_>,
+    map: &BTreeMap<String, istio::StringMatch>,
+    invert: bool,
+    at: &Origin,
+    claims: &mut Vec<ClaimMatch>,
+) -> Option<Vec<NamedMatch>> {
     let mut out = Vec::new();
     for (name, m) in map {
         if matches!(name.as_str(), "uri" | "scheme" | "method" | "authority") {
             linker.report(diag::ignored_header_match(at.clone(), name));
             continue;
         }
-        if name.starts_with('@') {
-            linker.report(diag::claims_unsupported(at.clone(), name));
-            return None;
-        }
         let value = match m {
             istio::StringMatch::Present => None,
             m => Some(text(linker, m, at)?),
         };
+        if name.starts_with('@') {
+            let Some(path) = ClaimMatch::path_of(name) else {
+                linker.report(diag::bad_claim(at.clone(), name));
+                return None;
+            };
+            claims.push(ClaimMatch { path, value, invert });
+            continue;
+        }
         out.push(NamedMatch { name: name.to_ascii_lowercase(), value, invert });
     }
     Some(out)
@@ -275,10 +284,25 @@ fn redirect_to(linker: &mut Linker<'_>, spec: &istio::HttpRedirect, matches: &[L
     Redirect { status, scheme: spec.scheme.clone(), host: spec.authority.clone(), port, path }
 }
 
-fn body(response: &istio::HttpDirectResponse) -> DirectBody {
-    let Some(body) = &response.body else { return DirectBody::default() };
-    let decoded = body.bytes.as_ref().and_then(|b| base64::engine::general_purpose::STANDARD.decode(b).ok());
-    DirectBody(body.string.clone().map(String::into_bytes).or(decoded).unwrap_or_default().into())
+fn body(linker: &mut Linker<'_>, response: &istio::HttpDirectResponse, at: &Origin) -> DirectBody {
+    let bytes = match response.body.as_ref().map(|b| (&b.string, &b.bytes)) {
+        None | Some((None, None)) => Vec::new(),
+        Some((Some(text), _)) => text.clone().into_bytes(),
+        Some((None, Some(encoded))) => base64::engine::general_purpose::STANDARD.decode(encoded.trim()).unwrap_or_else(|_| {
+            linker.report(diag::body_not_base64(at.clone()));
+            Vec::new()
+        }),
+    };
+    bounded_body(linker, bytes, at)
+}
+
+/// A body within the limit; a longer one is cut, since the status is what callers act on.
+pub(crate) fn bounded_body(linker: &mut Linker<'_>, mut bytes: Vec<u8>, at: &Origin) -> DirectBody {
+    if bytes.len() > DIRECT_RESPONSE_BYTES_MAX {
+        linker.report(diag::body_too_long(at.clone(), DIRECT_RESPONSE_BYTES_MAX));
+        bytes.truncate(DIRECT_RESPONSE_BYTES_MAX);
+    }
+    DirectBody(bytes.into())
 }
 
 /// The share of a fault: the older whole-number form counts when the newer is absent; neither is none (Istio).
@@ -318,14 +342,11 @@ fn fault(linker: &mut Linker<'_>, document: &Document, spec: &Spanned<istio::Htt
 
 fn retries(linker: &mut Linker<'_>, spec: &istio::HttpRetry, at: &Origin) -> Retry {
     let built_in = Retry::built_in();
+    let on = spec.retry_on.as_deref().filter(|text| !text.trim().is_empty());
     Retry {
-        attempts: spec.attempts.unwrap_or(built_in.attempts),
+        attempts: crate::retry::bounded_attempts(linker, spec.attempts.unwrap_or(built_in.attempts), at),
         per_try_timeout_ms: spec.per_try_timeout.filter(|t| !t.is_zero()).map(millis),
-        on: spec
-            .retry_on
-            .as_deref()
-            .filter(|t| !t.trim().is_empty())
-            .map_or_else(|| built_in.on.clone(), |text| retry_on(linker, text, at)),
+        on: on.map_or_else(|| built_in.on.clone(), |text| crate::retry::conditions(linker, text.split(','), &[], at)),
         backoff_ms: spec.backoff.map_or(built_in.backoff_ms, millis),
         repeat_hosts: spec.retry_ignore_previous_hosts == Some(false),
         remote_localities: spec.retry_remote_localities == Some(true),
@@ -333,38 +354,15 @@ fn retries(linker: &mut Linker<'_>, spec: &istio::HttpRetry, at: &Origin) -> Ret
     }
 }
 
-/// Envoy's and gRPC's conditions and status codes, comma separated.
-fn retry_on(linker: &mut Linker<'_>, text: &str, at: &Origin) -> RetryOn {
-    let mut on = RetryOn::default();
-    for word in text.split(',').map(str::trim).filter(|w| !w.is_empty()) {
-        match word {
-            "connect-failure" => on.connect_failure = true,
-            "refused-stream" => on.refused_stream = true,
-            "reset" => on.reset = true,
-            "reset-before-request" => on.reset_before_request = true,
-            "gateway-error" => on.gateway_error = true,
-            "5xx" => on.five_xx = true,
-            "retriable-4xx" => on.retriable_4xx = true,
-            // Codes follow in the same list (Istio).
-            "retriable-status-codes" => {}
-            "cancelled" => on.grpc_status.push(1),
-            "deadline-exceeded" => on.grpc_status.push(4),
-            "resource-exhausted" => on.grpc_status.push(8),
-            "internal" => on.grpc_status.push(13),
-            "unavailable" => on.grpc_status.push(14),
-            code => match code.parse::<u16>().ok().filter(|c| (100..600).contains(c)) {
-                Some(code) => on.status.push(code),
-                None => linker.report(diag::unknown_retry_condition(at.clone(), code)),
-            },
-        }
-    }
-    on
-}
-
 fn mirrors(linker: &mut Linker<'_>, document: &Document, spec: &istio::HttpRoute, at: &Origin) -> Vec<(Destination, Ppm)> {
     let mut out = Vec::new();
     if let Some(mirror) = &spec.mirror {
-        let percent = spec.mirror_percentage.as_ref().and_then(|p| p.value).or(spec.mirror_percent.map(f64::from)).unwrap_or(100.0);
+        let percent = spec
+            .mirror_percentage
+            .as_ref()
+            .and_then(|p| p.value)
+            .or(spec.mirror_percent.or(spec.mirror_percent_older).map(f64::from))
+            .unwrap_or(100.0);
         out.push((destination(linker, document, mirror, &mirror.origin(&document.origin)), Ppm::from_percent(percent)));
     }
     for mirror in &spec.mirrors {

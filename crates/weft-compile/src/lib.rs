@@ -15,9 +15,12 @@ mod catalog;
 mod service_entry;
 mod vip;
 
+mod cors;
+mod delegate;
 mod destination_rule;
 mod http_rules;
 mod istio_http;
+mod retry;
 mod virtual_service;
 
 mod api_route;

@@ -60,6 +60,13 @@ fn conditions(m: &HttpMatch) -> Vec<(String, HttpMatch)> {
     for query in &m.query {
         parts.push((describe_named("query", query), one(&|s| s.query = vec![query.clone()])));
     }
+    for cookie in &m.cookies {
+        parts.push((describe_named("cookie", cookie), one(&|s| s.cookies = vec![cookie.clone()])));
+    }
+    for claim in &m.claims {
+        let named = NamedMatch { name: claim.path.join("."), value: claim.value.clone(), invert: claim.invert };
+        parts.push((describe_named("claim", &named), one(&|s| s.claims = vec![claim.clone()])));
+    }
     parts
 }
 

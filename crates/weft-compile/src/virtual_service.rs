@@ -47,8 +47,8 @@ impl VirtualServices {
 /// Links all, binds them to gateways, and indexes those for sidecars.
 pub(crate) fn link(linker: &mut Linker<'_>) {
     for (_, document, spec) in linker.documents(|r| if let Resource::VirtualService(v) = r { Some(v) } else { None }) {
+        // Without hosts it is a delegate: its rules are linked with each root that goes on there.
         if spec.hosts.is_empty() {
-            linker.report(diag::delegate_unsupported(document.origin.clone()));
             continue;
         }
         let linked = Arc::new(virtual_service(linker, document, spec));
@@ -89,15 +89,15 @@ fn overlap(a: &Visibility, b: &Visibility) -> bool {
     }
 }
 
-fn virtual_service(linker: &mut Linker<'_>, document: &Document, spec: &istio::VirtualService) -> LinkedVirtualService {
+fn virtual_service<'a>(linker: &mut Linker<'a>, document: &'a Document, spec: &istio::VirtualService) -> LinkedVirtualService {
     let namespace = document.meta.namespace.as_str();
     let hosts = spec.hosts.iter().filter_map(|h| linker.full_host(&h.value, namespace, &h.origin(&document.origin))).collect();
     let gateways = gateway_names(linker, document, &spec.gateways).unwrap_or_else(|| vec!["mesh".into()]);
     let mut http = Vec::new();
-    for (index, route) in spec.http.iter().enumerate() {
-        let at = route.origin(&document.origin);
-        for part in crate::istio_http::by_prefix(route) {
-            http.extend(crate::istio_http::route(linker, document, index, &part, &at).map(Arc::new));
+    for part in crate::delegate::expand(linker, document, spec) {
+        let at = crate::delegate::place(&part);
+        for rule in crate::istio_http::by_prefix(&part.rule) {
+            http.extend(crate::istio_http::route(linker, part.document, part.index, &rule, &at).map(Arc::new));
         }
     }
     warn_unreachable(linker, &http);

@@ -14,3 +14,5 @@ pub const REWRITE_BYTES_MAX: usize = 16 * 1024;
 pub const DIRECT_RESPONSE_BYTES_MAX: usize = 1 << 20;
 /// Most alternatives (match blocks) in one rule, after a delegate's are multiplied with those of its root.
 pub const MATCHES_PER_RULE_MAX: usize = 1024;
+/// Most further attempts of one request: with the first, a request is sent ten times at most.
+pub const RETRY_ATTEMPTS_MAX: u32 = 9;

@@ -4,8 +4,8 @@ use crate::mesh::Running;
 use std::fmt::Write;
 use weft_compile::{RootState, describe_matches};
 use weft_model::{
-    Authorization, Backend, Cluster, Endpoints, GatewayListeners, HeaderEdits, HttpRoute, Inbound, ModelValue, Origin, PathRewrite, Ppm,
-    Redirect, Retry, RouteAction, RouteTable, Service, Target, TcpRoutes,
+    Authorization, Backend, Cluster, Cors, Endpoints, Fallback, FallbackTo, GatewayListeners, HeaderEdits, HttpRoute, Inbound, ModelValue,
+    Origin, PathRewrite, Ppm, Redirect, Retry, RouteAction, RouteTable, Service, Target, TcpRoutes,
 };
 
 /// The view of `who` with `roots`.
@@ -69,7 +69,15 @@ macro_rules! model_json {
         }
     )*};
 }
-model_json!(weft_model::ConnectionLimits, weft_model::Source, weft_model::Operation, weft_model::Condition, weft_model::RetryOn);
+model_json!(
+    weft_model::ConnectionLimits,
+    weft_model::Source,
+    weft_model::Operation,
+    weft_model::Condition,
+    weft_model::RetryOn,
+    weft_model::FallbackOn,
+    Cors
+);
 
 fn authorization(out: &mut String, v: &Authorization) {
     let dry = if v.dry_run { " dry-run" } else { "" };
@@ -136,7 +144,15 @@ pub(crate) fn route_does(route: &HttpRoute) -> String {
     parts.extend(edits_text("request", &route.request_headers));
     parts.extend(edits_text("response", &route.response_headers));
     parts.extend(route.timeout_ms.map(|t| format!("timeout {t}ms")));
+    parts.extend(route.idle_timeout_ms.map(|t| format!("idle {t}ms")));
+    parts.extend(route.grpc_timeout_max_ms.map(|t| format!("grpc-timeout up to {t}ms")));
     parts.extend(route.retry.as_ref().filter(|r| **r != Retry::built_in()).map(retry_text));
+    parts.extend(route.hedging.as_ref().map(|h| {
+        let percentile = h.percentile.map(|p| format!(" or p{p}")).unwrap_or_default();
+        format!("hedge {} after {}ms{percentile}", h.attempts, h.delay_ms)
+    }));
+    parts.extend(route.fallback.as_ref().map(|f| fallback_text(f)));
+    parts.extend(route.cors.as_ref().map(|c| cors_text(c)));
     parts.extend(route.fault.delay.as_ref().map(|d| format!("delay {}ms for {}", d.delay_ms, percent(d.share))));
     parts.extend(route.fault.abort.as_ref().map(|a| {
         let grpc = a.grpc_status.map(|g| format!(" grpc {g}")).unwrap_or_default();
@@ -153,7 +169,38 @@ fn percent(share: Ppm) -> String {
 
 fn retry_text(r: &Retry) -> String {
     let per_try = r.per_try_timeout_ms.map(|t| format!(" each {t}ms")).unwrap_or_default();
-    format!("retry {}{per_try} backoff {}ms on {}", r.attempts, r.backoff_ms, json(&r.on))
+    let max = r.backoff_max_ms.map(|m| format!(" to {m}ms")).unwrap_or_default();
+    let mut text = format!("retry {}{per_try} backoff {}ms{max} on {}", r.attempts, r.backoff_ms, json(&r.on));
+    for (is, word) in [(r.repeat_hosts, "repeat-hosts"), (r.remote_localities, "remote-localities"), (r.count_header, "count-header")] {
+        if is {
+            let _ = write!(text, " {word}");
+        }
+    }
+    if let Some(asked) = &r.rate_limited_backoff {
+        let headers: Vec<String> = asked.headers.iter().map(|(name, format)| format!("{name}/{format:?}")).collect();
+        let _ = write!(text, " as asked by {} up to {}ms", headers.join(","), asked.max_ms);
+    }
+    text
+}
+
+fn fallback_text(f: &Fallback) -> String {
+    let to = match &f.to {
+        FallbackTo::Backend(target) => targets_text(std::slice::from_ref(target)),
+        FallbackTo::Respond { status, body, headers } => {
+            let edits = edits_text("response", headers).map(|e| format!(" {e}")).unwrap_or_default();
+            format!("respond {status} {:?}{edits}", body.text())
+        }
+    };
+    format!("fallback {to} on {} {}", json(&f.on), place(&f.origin))
+}
+
+fn cors_text(c: &Cors) -> String {
+    let mut text = format!("cors {}", json(c));
+    if let Some(at) = text.find(", origin:") {
+        text.truncate(at);
+        text.push('}');
+    }
+    text
 }
 
 fn edits_text(what: &str, edits: &HeaderEdits) -> Option<String> {
@@ -193,7 +240,11 @@ pub(crate) fn targets_text(targets: &[Target]) -> String {
         };
         let share = if targets.len() == 1 { String::new() } else { format!(" {}/{sum}", t.weight) };
         let edits = [edits_text("request", &t.request_headers), edits_text("response", &t.response_headers)];
-        let edits: String = edits.into_iter().flatten().map(|e| format!(" {e}")).collect();
+        let mut edits: String = edits.into_iter().flatten().map(|e| format!(" {e}")).collect();
+        edits.extend(t.rewrite.path.as_ref().map(|p| format!(" rewrite {}", rewrite_text(p))));
+        edits.extend(t.rewrite.authority.as_ref().map(|a| format!(" authority {a}")));
+        edits.extend(t.redirect.as_ref().map(|r| format!(" {}", redirect_text(r))));
+        edits.extend(t.mirrors.iter().map(|m| format!(" mirror {} {}", m.cluster, percent(m.share))));
         format!("{to}{share}{edits}")
     };
     targets.iter().map(one).collect::<Vec<_>>().join(", ")

@@ -18,8 +18,8 @@ pub enum Filter {
     RequestRedirect(RequestRedirect),
     /// Change path and host.
     UrlRewrite(UrlRewrite),
-    /// Cross-origin rules: read, not acted on yet.
-    Cors(serde_json::Value),
+    /// Cross-origin rules.
+    Cors(HttpCorsFilter),
     /// Ask another service: read, not acted on yet. A request must not pass as if it had been asked.
     ExternalAuth(serde_json::Value),
     /// A filter of the implementation's own: Weft has none yet.
@@ -77,7 +77,7 @@ choice! {
         /// A filter of the implementation's own.
         ExtensionRef = "ExtensionRef",
     }
-    later ["CORS", "ExternalAuth", "ExtensionRef"]
+    later ["ExternalAuth", "ExtensionRef"]
 }
 
 object! {
@@ -96,11 +96,29 @@ object! {
         /// Body of that type.
         url_rewrite: Option<UrlRewrite> = "urlRewrite",
         /// Body of that type.
-        cors: Option<serde_json::Value> = "cors",
+        cors: Option<HttpCorsFilter> = "cors",
         /// Body of that type.
         external_auth: Option<serde_json::Value> = "externalAuth",
         /// Body of that type.
         extension_ref: Option<LocalReference> = "extensionRef",
+    }
+}
+
+object! {
+    /// Cross-origin rules.
+    pub struct HttpCorsFilter {
+        /// Origins; `*` and wildcards in the host are allowed.
+        allow_origins: Vec<String> = "allowOrigins",
+        /// May cookies be sent along?
+        allow_credentials: Option<bool> = "allowCredentials",
+        /// Methods; `*` for all.
+        allow_methods: Vec<String> = "allowMethods",
+        /// Request headers; `*` for all.
+        allow_headers: Vec<String> = "allowHeaders",
+        /// Response headers that a page may read; `*` for all.
+        expose_headers: Vec<String> = "exposeHeaders",
+        /// How long the answer to a preflight may be kept, in seconds; absent: 5.
+        max_age: Option<i32> = "maxAge",
     }
 }
 

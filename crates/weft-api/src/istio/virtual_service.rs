@@ -51,12 +51,49 @@ object! {
         mirror_percentage: Option<Percentage> = "mirrorPercentage",
         /// Deprecated form of `mirror_percentage`.
         mirror_percent: Option<u32> = "mirrorPercent",
+        /// The same under its name in protobuf, as the CRD has it.
+        mirror_percent_older: Option<u32> = "mirror_percent",
         /// Send copies there.
         mirrors: Vec<Spanned<HttpMirrorPolicy>> = "mirrors",
         /// Edit headers.
         headers: Option<Headers> = "headers",
+        /// Cross-origin rules.
+        cors_policy: Option<Spanned<CorsPolicy>> = "corsPolicy",
     }
-    later ["corsPolicy", "delegate", "mirror_percent"]
+}
+
+object! {
+    /// Which pages of other origins may read answers.
+    pub struct CorsPolicy {
+        /// Origins; the one that matches is echoed.
+        allow_origins: Vec<StringMatch> = "allowOrigins",
+        /// Deprecated form: whole origins, or `*`.
+        allow_origin: Vec<String> = "allowOrigin",
+        /// Methods.
+        allow_methods: Vec<String> = "allowMethods",
+        /// Request headers.
+        allow_headers: Vec<String> = "allowHeaders",
+        /// Response headers that a page may read.
+        expose_headers: Vec<String> = "exposeHeaders",
+        /// How long the answer to a preflight may be kept.
+        max_age: Option<Duration> = "maxAge",
+        /// May cookies be sent along?
+        allow_credentials: Option<bool> = "allowCredentials",
+        /// What becomes of a preflight of another origin; absent: `FORWARD`.
+        unmatched_preflights: Option<UnmatchedPreflights> = "unmatchedPreflights",
+    }
+}
+
+choice! {
+    /// What becomes of a preflight of an origin that is not allowed.
+    pub enum UnmatchedPreflights {
+        /// The default: forward.
+        Unspecified = "UNSPECIFIED",
+        /// It goes on to the upstream.
+        Forward = "FORWARD",
+        /// It is answered without permission.
+        Ignore = "IGNORE",
+    }
 }
 
 /// A share of requests.
@@ -217,7 +254,6 @@ object! {
         /// Base of the exponential wait; absent: 25 ms.
         backoff: Option<Duration> = "backoff",
     }
-    later ["retryRemoteLocalities"]
 }
 
 object! {

@@ -14,6 +14,8 @@ macro_rules! concepts {
 concepts![
     authorization,
     bad_references,
+    cors,
+    delegate,
     conflicts,
     destination_rule,
     explain,
@@ -23,6 +25,7 @@ concepts![
     http_route,
     peer_authentication,
     reference_grant,
+    retry,
     service_entry,
     services,
     virtual_service,
