@@ -1,13 +1,16 @@
-//! Bytes: listeners, original destination, protocol detection, TLS, forwarding, DNS messages, and the capture of a program's network.
+//! Bytes: listeners, original destination, protocol detection, TLS, HTTP/1, forwarding, DNS messages, and the capture of a program's network.
 //!
 //! This crate knows nothing of routes and policies. Its callers get streams, proven [`weft_pki::Peer`]s and texts; no type of the
 //! TLS library leaves it. Whatever waits takes a deadline from its caller.
 
 pub mod listen;
 pub mod sniff;
+pub mod stream;
 pub mod tls;
 
 pub mod forward;
+
+pub mod http1;
 
 pub mod capture;
 pub mod dns;
