@@ -8,6 +8,8 @@ pub const HEADER_BYTES_MAX: usize = 64 * 1024;
 pub const HEADERS_MAX: usize = 100;
 /// Longest time for a request's head to come in once its connection waits for it; then 408 or close (slow loris).
 pub const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest silence of a caller between two requests on an HTTP/1 connection. Envoy's edge allows a stream as much.
+pub const DOWNSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 /// Longest time for a connection's first bytes: server-first protocols send none, and are passed on as TCP after it.
 pub const SNIFF_TIMEOUT: Duration = Duration::from_millis(500);
 /// Longest time for a TLS handshake.

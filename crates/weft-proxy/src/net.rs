@@ -2,23 +2,16 @@
 
 use crate::limits::TLS_TIMEOUT;
 use std::{net::SocketAddr, time::Duration};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-};
+use tokio::net::TcpStream;
 use weft_model::{EndpointAddress, SpiffeId};
 use weft_pki::{Alpn, Peer, SvidState};
 use weft_std::clock;
 use weft_wire::tls::{ClientTls, TlsError};
 
-pub(crate) use weft_wire::sniff::{FirstBytes, Prefixed};
-
-/// A byte stream in both directions.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
-
-/// Any stream. One indirect call per read or write is nothing beside the system call, and keeps hyper compiled once.
-pub(crate) type Io = Box<dyn Stream>;
+pub(crate) use weft_wire::{
+    sniff::{FirstBytes, Prefixed},
+    stream::Io,
+};
 
 /// Why a connection to an upstream could not be had.
 #[derive(Debug, Clone, PartialEq, Eq)]

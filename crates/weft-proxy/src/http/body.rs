@@ -18,9 +18,48 @@ use std::{
     rc::Rc,
     task::{Context, Poll, ready},
 };
+use weft_wire::http1::{self, OnUpgrade};
 
 /// Body that an engine reads from a connection: of a request on its way in, of an upstream's response.
-pub(crate) type Incoming = hyper::body::Incoming;
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    H1(http1::Body),
+    H2(hyper::body::Incoming),
+}
+
+impl Body for Incoming {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::H1(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::H2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+        }
+    }
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::H1(body) => body.is_end_stream(),
+            Self::H2(body) => body.is_end_stream(),
+        }
+    }
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::H1(body) => body.size_hint(),
+            Self::H2(body) => body.size_hint(),
+        }
+    }
+}
+
+impl Incoming {
+    /// What the connection becomes if both sides leave HTTP; `None` where that was not asked for.
+    pub(crate) fn on_upgrade(&mut self) -> Option<OnUpgrade> {
+        match self {
+            Self::H1(body) => body.on_upgrade(),
+            Self::H2(_) => None,
+        }
+    }
+}
 
 /// Error of any body.
 pub(crate) type BodyError = Box<dyn std::error::Error + Send + Sync>;
@@ -116,7 +155,7 @@ impl Body for ResponseBody {
                 }
             }
         }
-        Poll::Ready(polled.map(|frame| frame.map_err(Into::into)))
+        Poll::Ready(polled)
     }
 
     fn is_end_stream(&self) -> bool {
@@ -229,7 +268,7 @@ impl Replay {
             }
             Some(Err(_)) => {}
         }
-        Poll::Ready(polled.map(|frame| frame.map_err(Into::into)))
+        Poll::Ready(polled)
     }
 
     fn keep(&self, data: &Bytes, at: &mut usize) {
@@ -263,7 +302,7 @@ impl Body for RequestBody {
                     received.set(received.get() + frame.data_ref().map_or(0, |d| d.len() as u64));
                 }
                 sent.set(polled.is_none() || body.is_end_stream());
-                Poll::Ready(polled.map(|frame| frame.map_err(Into::into)))
+                Poll::Ready(polled)
             }
             Self::Replayed { replay, attempt, at, sent } => {
                 if replay.attempt.get() != *attempt {

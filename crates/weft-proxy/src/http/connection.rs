@@ -1,23 +1,21 @@
-//! A downstream connection that speaks HTTP: what is known of its other end, and hyper serving it.
+//! A downstream connection that speaks HTTP: what is known of its other end, and the engine that serves it.
 
-use super::{Pool, headers, serve};
+use super::{Pool, body::Incoming, headers, serve};
 use crate::{
     limits,
     local::LocalExecutor,
     net::{FirstBytes, Io},
     worker::{Config, Worker},
 };
-use http::{HeaderMap, HeaderName, HeaderValue};
-use hyper::{
-    server::conn::{http1, http2},
-    service::service_fn,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use hyper::{server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{cell::OnceCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use weft_model::Service;
 use weft_pki::Peer;
 use weft_std::clock;
 use weft_telemetry::{Party, Reporter, RequestRecord, ResponseFlag, TlsRecord, details};
+use weft_wire::http1::{self, ServeError};
 
 /// One downstream connection.
 pub(crate) struct Connection {
@@ -173,67 +171,80 @@ const MESH_IDLE: Duration = Duration::from_secs(75);
 
 /// Serves HTTP on a connection until it ends or the proxy drains.
 pub(crate) async fn serve_http(conn: Rc<Connection>, io: Io, first: FirstBytes) {
+    if first == FirstBytes::H2 { serve_http2(conn, io).await } else { serve_http1(conn, io).await }
+}
+
+async fn serve_http1(conn: Rc<Connection>, io: Io) {
     let drain = conn.worker.drain.clone();
-    let service = {
-        let conn = conn.clone();
-        service_fn(move |request| {
-            let conn = conn.clone();
-            async move { Ok::<_, std::convert::Infallible>(serve::serve(conn, request).await) }
-        })
+    let head_timeout = conn.worker.settings.header_timeout;
+    let options = http1::ServerOptions {
+        head: http1::HeadLimits { bytes: limits::HEADER_BYTES_MAX, headers: limits::HEADERS_MAX },
+        head_timeout,
+        idle_timeout: if conn.peer.is_some() { MESH_IDLE } else { limits::DOWNSTREAM_IDLE_TIMEOUT },
+        target: http1::TargetRule::Browsers,
     };
-    let unreadable = conn.clone();
-    if first == FirstBytes::H2 {
-        let connection = http2::Builder::new(LocalExecutor(conn.worker.tasks.clone()))
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits::H2_STREAMS_MAX)
-            .initial_stream_window_size(limits::H2_STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(limits::H2_CONNECTION_WINDOW_BYTES)
-            .max_header_list_size(limits::HEADER_BYTES_MAX as u32)
-            .max_send_buf_size(limits::H2_SEND_BUFFER_BYTES)
-            .max_pending_accept_reset_streams(limits::H2_RESET_STREAMS_MAX)
-            .max_local_error_reset_streams(limits::H2_RESET_STREAMS_MAX)
-            .serve_connection(TokioIo::new(io), service);
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => return ended_with(&unreadable, ended.err()),
-            () = drain.signaled() => connection.as_mut().graceful_shutdown(),
+    let closing = http1::Closing::default();
+    let served = conn.clone();
+    let service = move |request: Request<http1::Body>| serve::serve(served.clone(), request.map(Incoming::H1));
+    let mut connection = std::pin::pin!(http1::serve(io, options, closing.clone(), service));
+    let ended = tokio::select! {
+        biased;
+        ended = connection.as_mut() => ended,
+        () = drain.signaled() => {
+            closing.begin();
+            connection.await
         }
-        ended_with(&unreadable, connection.await.err());
-    } else {
-        let header_timeout = if conn.peer.is_some() { MESH_IDLE } else { conn.worker.settings.header_timeout };
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(header_timeout)
-            .max_buf_size(limits::HEADER_BYTES_MAX)
-            .max_headers(limits::HEADERS_MAX)
-            .serve_connection(TokioIo::new(io), service)
-            .with_upgrades();
-        let mut connection = std::pin::pin!(connection);
-        tokio::select! {
-            biased;
-            ended = connection.as_mut() => return ended_with(&unreadable, ended.err()),
-            () = drain.signaled() => connection.as_mut().graceful_shutdown(),
-        }
-        ended_with(&unreadable, connection.await.err());
+    };
+    if let Err(error) = ended {
+        ended_with(&conn, &error);
     }
 }
 
-/// What hyper answered by itself, because it could not be read, gets a record too. Other ends are told by the requests' records.
-fn ended_with(conn: &Connection, error: Option<hyper::Error>) {
-    let Some(error) = error else { return };
+async fn serve_http2(conn: Rc<Connection>, io: Io) {
+    let drain = conn.worker.drain.clone();
+    let service = {
+        let conn = conn.clone();
+        service_fn(move |request: Request<hyper::body::Incoming>| {
+            let conn = conn.clone();
+            async move { Ok::<_, std::convert::Infallible>(serve::serve(conn, request.map(Incoming::H2)).await) }
+        })
+    };
+    let connection = http2::Builder::new(LocalExecutor(conn.worker.tasks.clone()))
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits::H2_STREAMS_MAX)
+        .initial_stream_window_size(limits::H2_STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(limits::H2_CONNECTION_WINDOW_BYTES)
+        .max_header_list_size(limits::HEADER_BYTES_MAX as u32)
+        .max_send_buf_size(limits::H2_SEND_BUFFER_BYTES)
+        .max_pending_accept_reset_streams(limits::H2_RESET_STREAMS_MAX)
+        .max_local_error_reset_streams(limits::H2_RESET_STREAMS_MAX)
+        .serve_connection(TokioIo::new(io), service);
+    let mut connection = std::pin::pin!(connection);
+    tokio::select! {
+        biased;
+        // What went wrong on a stream is in the records of its requests.
+        _ = connection.as_mut() => return,
+        () = drain.signaled() => connection.as_mut().graceful_shutdown(),
+    }
+    connection.await.ok();
+}
+
+/// What the engine answered by itself, because it could not be read, gets a record too. Other ends are told by the requests' records.
+fn ended_with(conn: &Connection, error: &ServeError) {
     let registry = &conn.worker.settings.registry;
-    let (status, details) = match () {
-        () if error.is_parse_too_large() => {
-            registry.limit("HEADER_BYTES_MAX").inc();
-            (431, details::HEADERS_TOO_LARGE)
+    let (status, details) = match error {
+        ServeError::Malformed(malformed) => {
+            if let Some(limit) = malformed.limit {
+                registry.limit(limit).inc();
+            }
+            (malformed.status, if malformed.status == 431 { details::HEADERS_TOO_LARGE } else { details::DOWNSTREAM_PROTOCOL })
         }
-        () if error.is_parse() => (400, details::DOWNSTREAM_PROTOCOL),
-        () if error.is_timeout() => {
+        ServeError::HeadTimeout => {
             registry.limit("HEADER_TIMEOUT").inc();
             (408, details::REQUEST_TIMEOUT)
         }
-        () => return,
+        ServeError::Stalled => return registry.limit("WRITE_IDLE_TIMEOUT").inc(),
+        ServeError::Broken(_) => return,
     };
     let record = RequestRecord {
         id: format!("{:016x}{:016x}", conn.worker.random(), conn.worker.random()),

@@ -8,11 +8,11 @@ use http::{
     request::Parts,
     uri::PathAndQuery,
 };
-use hyper::upgrade::OnUpgrade;
 use std::{cell::Cell, rc::Rc, sync::Arc};
 use weft_model::{ClusterName, HttpRoute};
 use weft_std::clock::{self, Instant};
 use weft_telemetry::{Attempt, Party, Reporter, RequestRecord, ResponseFlag, TlsRecord, TraceContext, details};
+use weft_wire::http1::OnUpgrade;
 
 /// The record under way. Dropping it unfinished means that the caller left.
 pub(crate) struct Exchange {

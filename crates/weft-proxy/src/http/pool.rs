@@ -12,7 +12,7 @@ use crate::{
     worker::Worker,
 };
 use http::{Request, Response};
-use hyper::client::conn::{TrySendError, http1, http2};
+use hyper::client::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     cell::{Cell, RefCell},
@@ -26,7 +26,10 @@ use weft_model::{ConnectionLimits, EndpointAddress, SpiffeId};
 use weft_pki::{Alpn, Peer};
 use weft_std::clock::{self, Instant};
 use weft_telemetry::TlsRecord;
-use weft_wire::tls::ClientTls;
+use weft_wire::{
+    http1::{self, SendFailure},
+    tls::ClientTls,
+};
 
 /// Where the connections of a pool lead.
 #[derive(Clone)]
@@ -79,7 +82,7 @@ struct Facts {
 }
 
 struct Idle {
-    sender: http1::SendRequest<RequestBody>,
+    connection: http1::Connection,
     facts: Rc<Facts>,
     since: Instant,
 }
@@ -102,7 +105,7 @@ pub(crate) struct Lease {
 }
 
 enum Lent {
-    One(http1::SendRequest<RequestBody>),
+    One(http1::Connection),
     Two(Rc<Shared>),
 }
 
@@ -156,7 +159,7 @@ impl Pool {
         let mut waiting = None;
         let end = clock::now() + self.connect_timeout();
         loop {
-            if let Some(lease) = self.idle_one().await {
+            if let Some(lease) = self.idle_one() {
                 return Ok(lease);
             }
             let overflow = match self.counters.connection(&self.limits.borrow()) {
@@ -179,28 +182,28 @@ impl Pool {
     }
 
     /// An idle connection that still works.
-    async fn idle_one(self: &Rc<Self>) -> Option<Lease> {
+    fn idle_one(self: &Rc<Self>) -> Option<Lease> {
         loop {
             // The newest first: its caches are warm, and the old ones can go.
-            let mut idle = self.idle.borrow_mut().pop()?;
-            if !idle.sender.is_closed() && idle.sender.ready().await.is_ok() {
-                return Some(self.lent(Lent::One(idle.sender), idle.facts, true));
+            let idle = self.idle.borrow_mut().pop()?;
+            if idle.connection.is_ready() {
+                return Some(self.lent(Lent::One(idle.connection), idle.facts, true));
             }
         }
     }
 
     async fn open_one(self: &Rc<Self>, worker: &Rc<Worker>, slot: Slot) -> Result<Lease, NoConnection> {
         let (io, peer) = self.connect(worker, Alpn::WeftHttp1).await.map_err(NoConnection::Dial)?;
-        let mut builder = http1::Builder::new();
-        builder.max_buf_size(limits::HEADER_BYTES_MAX).max_headers(limits::RESPONSE_HEADERS_MAX);
-        let made = builder.handshake(TokioIo::new(io)).await;
-        let (sender, connection) = made.map_err(|e| NoConnection::Dial(DialError::Connect(e.to_string())))?;
-        worker.tasks.spawn_local("upstream http/1", async move {
-            // Its failure is told to the exchange that uses it; an idle one just goes.
-            connection.with_upgrades().await.ok();
-        });
+        let tasks = worker.tasks.clone();
+        let options = http1::ClientOptions {
+            head: http1::HeadLimits { bytes: limits::HEADER_BYTES_MAX, headers: limits::RESPONSE_HEADERS_MAX },
+            spawn: Rc::new(move |rest| {
+                tasks.spawn_local("upload", rest);
+            }),
+        };
+        let connection = http1::Connection::new(io, options);
         let facts = Rc::new(Facts { tls: peer.as_ref().map(|p| Rc::new(super::tls_record(p))), served: Cell::new(0), _slot: slot });
-        Ok(self.lent(Lent::One(sender), facts, false))
+        Ok(self.lent(Lent::One(connection), facts, false))
     }
 
     /// An open HTTP/2 connection with room for one more stream.
@@ -300,7 +303,7 @@ impl Pool {
     /// Closes what is idle for too long, or closed by the peer. Called about once a second.
     pub(crate) fn sweep(&self, now: Instant) {
         let timeout = self.limits.borrow().idle_timeout_ms.map_or(limits::IDLE_TIMEOUT, Duration::from_millis);
-        self.idle.borrow_mut().retain(|idle| !idle.sender.is_closed() && now.duration_since(idle.since) < timeout);
+        self.idle.borrow_mut().retain(|idle| idle.connection.is_ready() && now.duration_since(idle.since) < timeout);
         self.shared.borrow_mut().retain(|shared| !shared.sender.is_closed());
     }
 
@@ -337,12 +340,20 @@ impl Drop for Connecting {
 
 impl Lease {
     /// Sends one request. With an error comes the request itself when not a byte of it was written.
-    pub(crate) async fn send(&mut self, request: Request<RequestBody>) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+    pub(crate) async fn send(&mut self, request: Box<Request<RequestBody>>) -> Result<Response<Incoming>, SendError> {
         match self.lent.as_mut().expect("a lease holds its connection until it is given back") {
-            Lent::One(sender) => sender.try_send_request(request).await,
+            Lent::One(connection) => {
+                let sending =
+                    connection.send(request).map_err(|error| SendError { unsent: error.unsent, ..SendError::of_http1(&error.reason) })?;
+                sending.await.map(|response| response.map(Incoming::H1)).map_err(|failure| SendError::of_http1(&failure))
+            }
             Lent::Two(shared) => {
                 let mut sender = shared.sender.clone();
-                sender.try_send_request(request).await
+                // Boxed: hyper's future is large.
+                match Box::pin(sender.try_send_request(*request)).await {
+                    Ok(response) => Ok(response.map(Incoming::H2)),
+                    Err(mut error) => Err(SendError { unsent: error.take_message().map(Box::new), ..SendError::of_http2(error.error()) }),
+                }
             }
         }
     }
@@ -358,10 +369,10 @@ impl Lease {
         let most = pool.limits.borrow().requests_per_connection_max.filter(|max| *max > 0);
         let worn = most.is_some_and(|max| self.facts.served.get() >= max);
         match self.lent.take() {
-            Some(Lent::One(sender)) if complete && self.body_sent.get() && !worn && !sender.is_closed() => {
+            Some(Lent::One(connection)) if complete && self.body_sent.get() && !worn && connection.is_ready() => {
                 let mut idle = pool.idle.borrow_mut();
                 if idle.len() < limits::IDLE_CONNECTIONS_MAX {
-                    idle.push(Idle { sender, facts: self.facts.clone(), since: clock::now() });
+                    idle.push(Idle { connection, facts: self.facts.clone(), since: clock::now() });
                 }
             }
             Some(Lent::Two(shared)) => {
@@ -372,6 +383,49 @@ impl Lease {
             }
             Some(Lent::One(_)) | None => {}
         }
+    }
+}
+
+/// Why a request got no answer on its connection.
+pub(crate) struct SendError {
+    /// The request itself, when provably not a byte of it was sent.
+    pub unsent: Option<Box<Request<RequestBody>>>,
+    pub kind: SendErrorKind,
+    pub words: String,
+}
+
+/// Who is to blame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SendErrorKind {
+    /// The upstream says that it did not look at it.
+    Refused,
+    /// The upstream broke the protocol.
+    Protocol,
+    /// The upstream or the network closed the connection.
+    Reset,
+    /// The caller's body broke.
+    Body,
+}
+
+impl SendError {
+    fn of_http1(failure: &SendFailure) -> Self {
+        let kind = match failure {
+            SendFailure::Malformed(_) => SendErrorKind::Protocol,
+            SendFailure::Body(_) => SendErrorKind::Body,
+            SendFailure::Closed | SendFailure::NoResponse | SendFailure::Broken(_) => SendErrorKind::Reset,
+        };
+        Self { unsent: None, kind, words: failure.to_string() }
+    }
+
+    fn of_http2(error: &hyper::Error) -> Self {
+        let source = std::error::Error::source(error);
+        let words = source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
+        let kind = match source.and_then(|e| e.downcast_ref::<h2::Error>()).and_then(h2::Error::reason) {
+            Some(h2::Reason::REFUSED_STREAM) => SendErrorKind::Refused,
+            Some(h2::Reason::PROTOCOL_ERROR | h2::Reason::FRAME_SIZE_ERROR | h2::Reason::COMPRESSION_ERROR) => SendErrorKind::Protocol,
+            _ => SendErrorKind::Reset,
+        };
+        Self { unsent: None, kind, words }
     }
 }
 

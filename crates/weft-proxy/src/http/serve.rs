@@ -19,6 +19,7 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 use weft_model::{Backend, HttpRoute, Protocol, RequestHead, RouteAction, pick_target};
 use weft_std::clock::{self, Instant};
 use weft_telemetry::{PolicyDecision, Reporter, ResponseFlag, details};
+use weft_wire::http1::OnUpgrade;
 
 /// An answer on its way to `finish`.
 enum Reply {
@@ -55,7 +56,7 @@ async fn request_pipeline(
     conn.sanitize(&mut parts.headers);
     if parts.method == Method::CONNECT {
         // Boxed: rare.
-        return Box::pin(connect(conn, config, parts, &target, exchange)).await;
+        return Box::pin(connect(conn, config, body, &target, exchange)).await;
     }
     match &conn.scope {
         Scope::Inbound { .. } => inbound(conn, &config, parts, target, upgrade, body, exchange).await,
@@ -70,7 +71,7 @@ async fn inbound(
     mut parts: Parts,
     target: Target,
     upgrade: Option<HeaderValue>,
-    body: Incoming,
+    mut body: Incoming,
     exchange: &mut Exchange,
 ) -> Result<Reply, Reject> {
     let Scope::Inbound { port, pool } = &conn.scope else { return Err(Reject::Overload("not an inbound connection")) };
@@ -88,7 +89,7 @@ async fn inbound(
     let grpc = exchange.record.grpc;
     let version = inner_version(inbound_port.map_or(Protocol::Auto, |p| p.protocol), parts.version, grpc, upgrade.is_some(), false);
     conn.certify_client(&mut parts.headers);
-    let on_upgrade = upgrade.is_some().then(|| downstream_upgrade(&mut parts));
+    let on_upgrade = upgrade.is_some().then(|| body.on_upgrade());
     let head = make_head(conn, parts, target, upgrade)?;
     let response = upstream::send_to_program(permit, &conn.worker, pool, version, head, body, exchange).await?;
     Ok(answer(response, None, on_upgrade, exchange))
@@ -98,10 +99,10 @@ async fn inbound(
 async fn outbound(
     conn: &Rc<Connection>,
     config: Rc<Config>,
-    mut parts: Parts,
+    parts: Parts,
     target: Target,
     upgrade: Option<HeaderValue>,
-    body: Incoming,
+    mut body: Incoming,
     exchange: &mut Box<Exchange>,
 ) -> Result<Reply, Reject> {
     // Before a route is looked for: who may not enter learns nothing of what is inside.
@@ -137,7 +138,7 @@ async fn outbound(
     exchange.record.destination_service.clone_from(&name.host);
     let gateway = matches!(conn.scope, Scope::Gateway { .. });
     let version = inner_version(upstream.protocol(), parts.version, exchange.record.grpc, upgrade.is_some(), gateway);
-    let on_upgrade = upgrade.is_some().then(|| downstream_upgrade(&mut parts));
+    let on_upgrade = upgrade.is_some().then(|| body.on_upgrade());
     let mut head = make_head(conn, parts, target, upgrade)?;
     rewrite(&route, chosen, &mut head)?;
     if upstream.is_mesh() {
@@ -163,7 +164,7 @@ async fn outbound(
 async fn connect(
     conn: &Rc<Connection>,
     config: Rc<Config>,
-    mut parts: Parts,
+    mut body: Incoming,
     target: &Target,
     exchange: &mut Exchange,
 ) -> Result<Reply, Reject> {
@@ -172,15 +173,15 @@ async fn connect(
     };
     let (service, _) = destination::find_service(&conn.worker, config, &target.host).await;
     let service = service.filter(|s| s.port(port).is_some()).ok_or_else(|| Reject::UnknownHost(target.authority.clone()))?;
-    let upgrade = downstream_upgrade(&mut parts).ok_or(Reject::BadRequest("CONNECT needs HTTP/1.1"))?;
+    let upgrade = body.on_upgrade().ok_or(Reject::BadRequest("CONNECT needs HTTP/1.1"))?;
     // What is in the tunnel has records of its own.
     exchange.forget();
     let (worker, from) = (conn.worker.clone(), conn.peer_address);
     let wanted = std::net::SocketAddr::new(service.addresses.first().copied().unwrap_or(conn.local_address.ip()), port);
     conn.worker.tasks.spawn_local("tunnel", async move {
         let counted = worker.count_connection();
-        if let Ok(upgraded) = upgrade.await {
-            crate::accept::outbound(worker, Box::new(hyper_util::rt::TokioIo::new(upgraded)), from, wanted, Some(service)).await;
+        if let Some(upgraded) = upgrade.io().await {
+            crate::accept::outbound(worker, upgraded, from, wanted, Some(service)).await;
         }
         drop(counted);
     });
@@ -237,15 +238,11 @@ fn inner_version(protocol: Protocol, came: Version, grpc: bool, upgrade: bool, g
     }
 }
 
-fn downstream_upgrade(parts: &mut Parts) -> Option<hyper::upgrade::OnUpgrade> {
-    parts.extensions.remove::<hyper::upgrade::OnUpgrade>()
-}
-
 fn make_head(conn: &Connection, parts: Parts, target: Target, upgrade: Option<HeaderValue>) -> Result<Box<Head>, Reject> {
     let authority = HeaderValue::try_from(target.authority).map_err(|_| Reject::BadRequest("the authority is not legal"))?;
     let mut headers = parts.headers;
     headers::strip_hop_by_hop(&mut headers);
-    // hyper has answered it when the body was first asked for.
+    // The engine answers it when the body is first asked for.
     headers.remove(header::EXPECT);
     let scheme = if conn.scheme() == "https" { http::uri::Scheme::HTTPS } else { http::uri::Scheme::HTTP };
     // Boxed: it goes through several futures, each of which would hold it.
@@ -327,13 +324,15 @@ fn send_copies(conn: &Connection, copies: Copies, kept: Option<Rc<super::body::R
 fn answer(
     mut response: Response<Incoming>,
     deadline: Option<Instant>,
-    on_upgrade: Option<Option<hyper::upgrade::OnUpgrade>>,
+    on_upgrade: Option<Option<OnUpgrade>>,
     exchange: &mut Exchange,
 ) -> Reply {
     let upgraded = response.status() == StatusCode::SWITCHING_PROTOCOLS;
     let protocol = response.headers().get(header::UPGRADE).cloned();
     if let (true, Some(Some(downstream)), Some(protocol)) = (upgraded, on_upgrade, protocol) {
-        let upstream = hyper::upgrade::on(&mut response);
+        let Some(upstream) = response.body_mut().on_upgrade() else {
+            return Reply::Upstream { response, deadline };
+        };
         let (mut parts, _) = response.into_parts();
         headers::strip_hop_by_hop(&mut parts.headers);
         parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));

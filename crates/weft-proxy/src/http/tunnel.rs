@@ -2,7 +2,6 @@
 
 use super::exchange::{Ended, Exchange};
 use crate::worker::Worker;
-use hyper_util::rt::TokioIo;
 use std::rc::Rc;
 
 /// Joins the two sides once both have left HTTP. The exchange lasts as long as the tunnel.
@@ -10,8 +9,7 @@ pub(crate) fn start(worker: &Rc<Worker>, mut exchange: Box<Exchange>) {
     let Some((downstream, upstream)) = exchange.tunnel.take() else { return };
     let counted = worker.count_connection();
     worker.tasks.spawn_local("tunnel", async move {
-        let (Ok(downstream), Ok(upstream)) = (downstream.await, upstream.await) else { return };
-        let (mut downstream, mut upstream) = (TokioIo::new(downstream), TokioIo::new(upstream));
+        let (Some(mut downstream), Some(mut upstream)) = (downstream.io().await, upstream.io().await) else { return };
         let copied = tokio::io::copy_bidirectional(&mut downstream, &mut upstream).await;
         drop(counted);
         if let Ok((received, sent)) = copied {

@@ -8,7 +8,7 @@
 use super::{
     Exchange, Pool, Reject,
     body::{Incoming, Replay, RequestBody},
-    pool::{HttpVersion, Lease, NoConnection},
+    pool::{HttpVersion, Lease, NoConnection, SendError, SendErrorKind},
 };
 use crate::{
     limits::STALE_CONNECTIONS_MAX,
@@ -43,8 +43,9 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    fn request(self, version: HttpVersion, body: RequestBody) -> Result<Request<RequestBody>, Reject> {
-        let mut request = Request::new(body);
+    fn request(self, version: HttpVersion, body: RequestBody) -> Result<Box<Request<RequestBody>>, Reject> {
+        // Boxed: it goes through several futures, each of which would hold it.
+        let mut request = Box::new(Request::new(body));
         *request.method_mut() = self.method;
         *request.headers_mut() = self.headers;
         let headers = request.headers_mut();
@@ -131,7 +132,7 @@ type Outgoing = Result<(Response<Incoming>, Lease), Failed>;
 /// How an attempt failed, with the request when it is provably unsent.
 struct Failed {
     why: Why,
-    request: Option<Request<RequestBody>>,
+    request: Option<Box<Request<RequestBody>>>,
 }
 
 enum Why {
@@ -141,6 +142,8 @@ enum Why {
     Refused,
     Reset(String),
     Protocol(String),
+    /// The caller's body broke: no fault of the upstream's.
+    Body,
     PerTry(u64),
 }
 
@@ -150,9 +153,13 @@ impl Why {
             Self::NoConnection(_) => AttemptFailure::Connect,
             Self::Unsent(_) => AttemptFailure::ResetBeforeRequest,
             Self::Refused => AttemptFailure::Refused,
-            Self::Reset(_) | Self::Protocol(_) => AttemptFailure::Reset,
+            Self::Reset(_) | Self::Protocol(_) | Self::Body => AttemptFailure::Reset,
             Self::PerTry(_) => AttemptFailure::Timeout,
         }
+    }
+    /// Does it say something about the upstream?
+    fn is_upstreams(&self) -> bool {
+        !matches!(self, Self::NoConnection(NoConnection::Overflow(_)) | Self::Body)
     }
     fn words(&self) -> String {
         match self {
@@ -164,6 +171,7 @@ impl Why {
             Self::Refused => "stream refused".into(),
             Self::Reset(why) => format!("reset before headers: {why}"),
             Self::Protocol(why) => format!("protocol error: {why}"),
+            Self::Body => "the caller's body broke".into(),
             Self::PerTry(ms) => format!("per-try time-out of {ms} ms"),
         }
     }
@@ -179,6 +187,7 @@ impl Why {
             Self::Unsent(why) | Self::Reset(why) => Reject::Reset(why),
             Self::Refused => Reject::Reset("the stream was refused".into()),
             Self::Protocol(why) => Reject::Protocol(why),
+            Self::Body => Reject::BadRequest("the request's body is malformed or did not come whole"),
             Self::PerTry(limit_ms) => {
                 let origin = route.map(|r| r.origin.clone()).unwrap_or_default();
                 Reject::Timeout { timer: Box::new(Timer { name: "per-try timeout".into(), limit_ms, origin }), per_try: true }
@@ -192,7 +201,7 @@ async fn attempt(
     worker: &Rc<Worker>,
     pool: &Rc<Pool>,
     version: HttpVersion,
-    mut request: Request<RequestBody>,
+    mut request: Box<Request<RequestBody>>,
     sent: &Rc<Cell<bool>>,
 ) -> Outgoing {
     let mut stale = 0;
@@ -204,26 +213,25 @@ async fn attempt(
         lease.body_sent = sent.clone();
         match lease.send(request).await {
             Ok(response) => return Ok((response, lease)),
-            Err(mut error) => match error.take_message() {
-                Some(unsent) if lease.reused && stale < STALE_CONNECTIONS_MAX => (request, stale) = (unsent, stale + 1),
-                unsent => return Err(Failed { why: why(error.error(), unsent.is_some()), request: unsent }),
-            },
+            Err(SendError { unsent: Some(unsent), .. }) if lease.reused && stale < STALE_CONNECTIONS_MAX => {
+                (request, stale) = (unsent, stale + 1);
+            }
+            Err(mut error) => {
+                let request = error.unsent.take();
+                let unsent = request.is_some();
+                let why = if unsent && error.kind == SendErrorKind::Reset { Why::Unsent(error.words) } else { why(error) };
+                return Err(Failed { why, request });
+            }
         }
     }
 }
 
-fn why(error: &hyper::Error, unsent: bool) -> Why {
-    let words = match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    };
-    let h2 = std::error::Error::source(error).and_then(|e| e.downcast_ref::<h2::Error>());
-    match h2.and_then(h2::Error::reason) {
-        Some(h2::Reason::REFUSED_STREAM) => Why::Refused,
-        _ if unsent => Why::Unsent(words),
-        Some(h2::Reason::PROTOCOL_ERROR | h2::Reason::FRAME_SIZE_ERROR | h2::Reason::COMPRESSION_ERROR) => Why::Protocol(words),
-        _ if error.is_parse() => Why::Protocol(words),
-        _ => Why::Reset(words),
+fn why(error: SendError) -> Why {
+    match error.kind {
+        SendErrorKind::Refused => Why::Refused,
+        SendErrorKind::Body => Why::Body,
+        SendErrorKind::Protocol => Why::Protocol(error.words),
+        SendErrorKind::Reset => Why::Reset(error.words),
     }
 }
 
@@ -312,8 +320,8 @@ impl Sending<'_> {
             let failures = u32::try_from(tried.len()).unwrap_or(u32::MAX);
             let again = retry.filter(|r| {
                 let at_hand = matches!(&outcome, Err(failed) if failed.request.is_some()) || (spare.is_some() && bodies.is_whole());
-                let overflow = matches!(&outcome, Err(Failed { why: Why::NoConnection(NoConnection::Overflow(_)), .. }));
-                failures <= r.attempts && at_hand && !overflow && r.on.covers(failure) && r.is_safe(failure, &method)
+                let ours = matches!(&outcome, Err(failed) if !failed.why.is_upstreams());
+                failures <= r.attempts && at_hand && !ours && r.on.covers(failure) && r.is_safe(failure, &method)
             });
             let granted = again.filter(|_| exchange.lasting.admitted.as_mut().is_some_and(Admitted::try_retry));
             let Some(retry) = granted else { return self.last(outcome, failures, exchange) };
@@ -343,7 +351,7 @@ impl Sending<'_> {
                 }
             }
             Err(Failed { why, .. }) => {
-                if !matches!(why, Why::NoConnection(NoConnection::Overflow(_))) {
+                if why.is_upstreams() {
                     self.upstream.observed(chosen.id, Outcome::Failed, clock::now());
                 }
                 why.failure()
@@ -379,7 +387,7 @@ impl Sending<'_> {
         }
     }
 
-    async fn one(&self, chosen: &Chosen, request: Request<RequestBody>, sent: &Rc<Cell<bool>>, retry: Option<&Retry>) -> Outgoing {
+    async fn one(&self, chosen: &Chosen, request: Box<Request<RequestBody>>, sent: &Rc<Cell<bool>>, retry: Option<&Retry>) -> Outgoing {
         let mut attempt = pin!(attempt(self.worker, &chosen.pool, self.version, request, sent));
         match millis(retry.and_then(|r| r.per_try_timeout_ms)) {
             None => attempt.await,

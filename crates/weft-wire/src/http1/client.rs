@@ -18,7 +18,7 @@ use std::{
     io,
     pin::Pin,
     rc::{Rc, Weak},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
 };
 
 /// Runs a future beside the connection: the rest of a request's body whose response has begun already.
@@ -38,7 +38,7 @@ pub struct ClientOptions {
 #[error("{reason}")]
 pub struct SendError<B> {
     /// The request itself, when provably not a byte of it was sent.
-    pub unsent: Option<Request<B>>,
+    pub unsent: Option<Box<Request<B>>>,
     /// What happened.
     pub reason: SendFailure,
 }
@@ -90,12 +90,13 @@ impl Connection {
         quiet
     }
 
-    /// Sends a request; answers with its response's head as soon as it is here. Dropping the future, or the response's body before
-    /// its end, closes the connection.
+    /// Sends a request; the future answers with its response's head as soon as it is here. Dropping the future, or the response's body
+    /// before its end, closes the connection.
     ///
     /// # Errors
-    /// When the connection is closed, breaks, or does not speak HTTP; or the request's own body breaks.
-    pub async fn send<B>(&mut self, request: Request<B>) -> Result<Response<Body>, SendError<B>>
+    /// With the request itself when the connection is closed already. The future fails when the connection breaks or does not speak
+    /// HTTP, or the request's own body breaks.
+    pub fn send<B>(&self, request: Box<Request<B>>) -> Result<Sending<'_, B>, SendError<B>>
     where
         B: http_body::Body<Data = Bytes> + Unpin + 'static,
         B::Error: std::fmt::Display,
@@ -111,23 +112,10 @@ impl Connection {
             write::request(link.out(), request.method(), request.uri(), request.headers(), writing);
         }
         let (parts, body) = request.into_parts();
-        let mut upload = Upload { body: (writing != Writing::None).then_some(body), writing, broken: false };
-        let asked = Expected { upgrade: parts.headers.contains_key(header::UPGRADE), method: parts.method, interim: 0, seen: 0 };
+        let upload = Upload { body: (writing != Writing::None).then_some(body), writing, broken: false };
+        let expected = Expected { upgrade: parts.headers.contains_key(header::UPGRADE), method: parts.method, interim: 0, seen: 0 };
         spare::keep_header_map(parts.headers);
-        let mut asked = asked;
-        let outcome = poll_fn(|cx| self.poll_exchange(cx, &mut upload, &mut asked)).await;
-        match outcome.and_then(|head| self.begin_response(head, &asked)) {
-            Ok(response) => {
-                if !upload.is_done() {
-                    self.upload_beside(upload);
-                }
-                Ok(response)
-            }
-            Err(reason) => {
-                self.link.borrow_mut().close();
-                Err(SendError { unsent: None, reason })
-            }
-        }
+        Ok(Sending { connection: self, upload: Some(upload), expected })
     }
 
     fn poll_exchange<B>(
@@ -213,6 +201,43 @@ impl Connection {
 impl std::fmt::Debug for Connection {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Connection").field("open", &self.link.borrow().is_open()).finish_non_exhaustive()
+    }
+}
+
+/// A request on its way, until its response's head is here.
+pub struct Sending<'a, B> {
+    connection: &'a Connection,
+    upload: Option<Upload<B>>,
+    expected: Expected,
+}
+
+impl<B> Future for Sending<'_, B>
+where
+    B: http_body::Body<Data = Bytes> + Unpin + 'static,
+    B::Error: std::fmt::Display,
+{
+    type Output = Result<Response<Body>, SendFailure>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let Some(upload) = &mut this.upload else { return Poll::Pending };
+        let head = ready!(this.connection.poll_exchange(cx, upload, &mut this.expected));
+        let response = head.and_then(|head| this.connection.begin_response(head, &this.expected));
+        match (&response, this.upload.take()) {
+            (Ok(_), Some(upload)) if !upload.is_done() => this.connection.upload_beside(upload),
+            (Ok(_), _) => {}
+            (Err(_), _) => this.connection.link.borrow_mut().close(),
+        }
+        Poll::Ready(response)
+    }
+}
+
+impl<B> Drop for Sending<'_, B> {
+    fn drop(&mut self) {
+        // Given up on the way: whatever comes would be taken for the next request's.
+        if self.upload.is_some() {
+            self.connection.link.borrow_mut().close();
+        }
     }
 }
 

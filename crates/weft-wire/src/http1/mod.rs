@@ -19,7 +19,7 @@ mod timer;
 mod write;
 
 pub use body::{Body, OnUpgrade};
-pub use client::{ClientOptions, Connection, SendError, SendFailure, Spawn};
+pub use client::{ClientOptions, Connection, SendError, SendFailure, Sending, Spawn};
 pub use framing::Framing;
 pub use head::{HeadLimits, Malformed, TargetRule};
 pub use link::BodyError;
