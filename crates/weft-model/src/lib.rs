@@ -30,6 +30,10 @@ mod tcp_route;
 
 mod cluster;
 
+mod expression;
+mod log_format;
+mod telemetry;
+
 mod authorization;
 mod peer_authentication;
 
@@ -41,6 +45,7 @@ pub use claims::*;
 pub use cluster::*;
 pub use cors::*;
 pub use fallback::*;
+pub use expression::*;
 pub use gateway::*;
 pub use grpc_status::*;
 pub use header_edits::*;
@@ -48,6 +53,7 @@ pub use hedging::*;
 pub use http_route::*;
 pub(crate) use ids::ids_error;
 pub use ids::*;
+pub use log_format::*;
 pub use origin::*;
 pub use peer_authentication::*;
 pub use retry::*;
@@ -55,6 +61,7 @@ pub use rewrite::*;
 pub use route_index::*;
 pub use service::*;
 pub use tcp_route::*;
+pub use telemetry::*;
 pub use text_match::*;
 pub use view::*;
 pub use workload::*;

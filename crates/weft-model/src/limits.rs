@@ -16,3 +16,13 @@ pub const DIRECT_RESPONSE_BYTES_MAX: usize = 1 << 20;
 pub const MATCHES_PER_RULE_MAX: usize = 1024;
 /// Most further attempts of one request: with the first, a request is sent ten times at most.
 pub const RETRY_ATTEMPTS_MAX: u32 = 9;
+/// Longest format of an access log, in bytes.
+pub const LOG_FORMAT_BYTES_MAX: usize = 16 * 1024;
+/// Most values in a JSON access log.
+pub const LOG_LABELS_MAX: usize = 256;
+/// Longest CEL expression, in bytes.
+pub const EXPRESSION_BYTES_MAX: usize = 4096;
+/// Deepest nesting in a CEL expression.
+pub const EXPRESSION_DEPTH_MAX: usize = 32;
+/// Most operators, names and values in a CEL expression.
+pub const EXPRESSION_NODES_MAX: usize = 512;

@@ -34,7 +34,7 @@ fn istio_keys(r: &RequestRecord, line: &mut Line<'_>) {
     line.text("path", &r.path);
     line.text("protocol", if tcp { "" } else { &r.protocol });
     line.number("response_code", u64::from(r.status));
-    line.text("response_flags", &flags_text(r));
+    line.text("response_flags", &flags_text(&r.flags));
     line.text("response_code_details", if tcp { "" } else { &r.details });
     line.text("connection_termination_details", if tcp { &r.details } else { "" });
     let failure = last.map(|a| a.outcome.as_str()).filter(|o| o.starts_with("TLS") || o.starts_with("connect"));

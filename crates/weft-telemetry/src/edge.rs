@@ -1,6 +1,6 @@
 //! Edges: who called whom, how often, how well, how fast, how safely. Made from records, merged by addition.
 
-use crate::{Party, Reporter, RequestRecord, ResponseFlag};
+use crate::{EdgeName, Outcome, Party, Reporter, RequestRecord, ResponseFlag};
 use serde::{Deserialize, Serialize};
 
 /// Upper bounds of the latency buckets, in microseconds; the last bucket is open. Istio's milliseconds, with finer steps below 10 ms.
@@ -123,19 +123,31 @@ pub struct EdgeCounts {
 
 impl EdgeCounts {
     /// Adds one record.
-    pub fn observe(&mut self, record: &RequestRecord) {
+    pub fn observe_record(&mut self, record: &RequestRecord) {
+        self.add(record.reporter, record.tls.is_some(), &Outcome::of(record));
+    }
+    /// Adds one request of an edge.
+    pub(crate) fn observe(&mut self, name: &EdgeName, outcome: &Outcome<'_>) {
+        self.add(name.reporter, name.mtls, outcome);
+    }
+    fn add(&mut self, reporter: Reporter, mtls: bool, outcome: &Outcome<'_>) {
         self.requests += 1;
-        self.failures += u64::from(record.is_failure());
-        self.denied += u64::from(matches!(record.status, 401 | 403));
-        self.mtls += u64::from(record.tls.is_some());
-        let source = record.reporter == Reporter::Source;
-        let unreached = source && (record.is_failure() || record.flags.contains(&ResponseFlag::FaultAbort)) && never_arrived(record);
-        let timed_out = source && record.flags.contains(&ResponseFlag::UpstreamTimeout);
+        self.mtls += u64::from(mtls);
+        self.bytes_received += outcome.bytes_received;
+        self.bytes_sent += outcome.bytes_sent;
+        self.latency.observe(outcome.duration_us);
+        if outcome.status >= 400 || !outcome.flags.is_empty() || outcome.grpc_status.is_some() {
+            self.add_failure(reporter, outcome);
+        }
+    }
+    fn add_failure(&mut self, reporter: Reporter, outcome: &Outcome<'_>) {
+        let (source, failed) = (reporter == Reporter::Source, outcome.is_failure());
+        self.failures += u64::from(failed);
+        self.denied += u64::from(matches!(outcome.status, 401 | 403));
+        let unreached = source && (failed || outcome.flags.contains(&ResponseFlag::FaultAbort)) && never_arrived(outcome.flags);
+        let timed_out = source && outcome.flags.contains(&ResponseFlag::UpstreamTimeout);
         self.unreached += u64::from(unreached);
-        self.unseen_failures += u64::from(record.is_failure() && (unreached || timed_out));
-        self.bytes_received += record.bytes_received;
-        self.bytes_sent += record.bytes_sent;
-        self.latency.observe(record.duration_us);
+        self.unseen_failures += u64::from(failed && (unreached || timed_out));
     }
     /// Adds all of `other`.
     pub fn merge(&mut self, other: &Self) {
@@ -152,14 +164,14 @@ impl EdgeCounts {
 }
 
 /// Did the caller's proxy answer by itself, so that the callee's never saw the request?
-fn never_arrived(record: &RequestRecord) -> bool {
+fn never_arrived(flags: &[ResponseFlag]) -> bool {
     use ResponseFlag as F;
     let local = |flag: &F| {
         let no_peer = matches!(flag, F::NoHealthyUpstream | F::UpstreamConnectionFailure | F::NoRoute | F::NoCluster | F::UpstreamTls);
         let refused = matches!(flag, F::RateLimited | F::RateLimitService | F::Overload | F::DropOverload | F::DnsFailure);
         no_peer || refused || matches!(flag, F::UpstreamOverflow | F::FaultAbort)
     };
-    record.flags.iter().any(local)
+    flags.iter().any(local)
 }
 
 impl EdgeKey {
@@ -179,6 +191,18 @@ impl EdgeKey {
             destination: record.destination.clone(),
             destination_service: record.destination_service.clone(),
             protocol: record.kind().name().into(),
+        }
+    }
+}
+
+impl From<&EdgeName> for EdgeKey {
+    fn from(name: &EdgeName) -> Self {
+        Self {
+            reporter: name.reporter,
+            source: (*name.source).clone(),
+            destination: (*name.destination).clone(),
+            destination_service: (*name.service).to_owned(),
+            protocol: name.kind.name().into(),
         }
     }
 }
@@ -213,7 +237,7 @@ mod tests {
     fn what_the_callee_cannot_have_counted_is_kept_apart() {
         let count = |reporter, status, flags: &[ResponseFlag]| {
             let mut counts = EdgeCounts::default();
-            counts.observe(&RequestRecord { reporter, status, flags: flags.to_vec(), ..RequestRecord::default() });
+            counts.observe_record(&RequestRecord { reporter, status, flags: flags.to_vec(), ..RequestRecord::default() });
             (counts.failures, counts.unreached, counts.unseen_failures)
         };
         assert_eq!(count(Reporter::Source, 503, &[ResponseFlag::UpstreamConnectionFailure]), (1, 1, 1));

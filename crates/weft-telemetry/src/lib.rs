@@ -13,6 +13,7 @@ mod otlp;
 mod prometheus;
 mod registry;
 mod reporter;
+mod series;
 mod trace;
 
 pub mod details;
@@ -27,5 +28,6 @@ pub use prometheus::*;
 pub use record::*;
 pub use registry::*;
 pub use reporter::*;
+pub use series::*;
 pub use trace::*;
 pub use why::*;

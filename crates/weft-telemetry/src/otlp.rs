@@ -90,7 +90,7 @@ fn attributes(r: &RequestRecord) -> Vec<KeyValue> {
         text("network.protocol.version", r.protocol.strip_prefix("HTTP/").unwrap_or_default()),
         text("guid:x-request-id", &r.id),
         text("upstream_cluster", &r.cluster),
-        text("response_flags", &flags_text(r)),
+        text("response_flags", &flags_text(&r.flags)),
         (r.status > 0).then(|| number("http.response.status_code", i64::from(r.status))),
         r.grpc_status.map(|code| number("rpc.grpc.status_code", i64::from(code))),
         Some(number("http.request.body.size", i64::try_from(r.bytes_received).unwrap_or(i64::MAX))),

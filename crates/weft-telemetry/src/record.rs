@@ -1,6 +1,6 @@
 //! The record of one request or connection, made by the proxy in one place and read by access log, metrics, edges and `weft why`.
 
-use crate::ResponseFlag;
+use crate::{Outcome, ResponseFlag};
 use serde::{Deserialize, Serialize};
 use weft_model::Origin;
 
@@ -149,6 +149,12 @@ pub struct RequestRecord {
     pub bytes_received: u64,
     /// Bytes of the response's body.
     pub bytes_sent: u64,
+    /// gRPC messages of the request.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub request_messages: u64,
+    /// gRPC messages of the response.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub response_messages: u64,
     /// Caller.
     pub source: Party,
     /// Callee.
@@ -220,10 +226,13 @@ impl RequestRecord {
             _ => ProtocolKind::Http,
         }
     }
-    /// Did it fail, as health is counted: 5xx, a gRPC status of a server's fault, or no answer because of us or the upstream?
+    /// Did it fail, as health is counted?
     pub fn is_failure(&self) -> bool {
-        let left = self.flags.contains(&ResponseFlag::DownstreamClosed);
-        let grpc = self.grpc_status.is_some_and(|code| matches!(code, 2 | 4 | 8 | 12 | 13 | 14 | 15));
-        self.status >= 500 || grpc || (self.status == 0 && !self.flags.is_empty() && !left)
+        Outcome::of(self).is_failure()
     }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_zero(n: &u64) -> bool {
+    *n == 0
 }

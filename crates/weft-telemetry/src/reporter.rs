@@ -59,13 +59,6 @@ impl EdgeAggregator {
         }
     }
 
-    /// Counts `record`, of which only the counted fields need be there yet. True: it is worth keeping, so complete it and
-    /// hand it to [`EdgeAggregator::keep`].
-    pub fn count_first(&mut self, record: &RequestRecord) -> bool {
-        self.count(record);
-        self.wants(record)
-    }
-
     /// What came together since the last call.
     pub fn take(&mut self) -> Report {
         let mut records = std::mem::take(&mut self.failures);
@@ -77,7 +70,7 @@ impl EdgeAggregator {
 
     /// Nothing to report?
     pub fn is_empty(&self) -> bool {
-        self.edges.is_empty()
+        self.edges.is_empty() && self.failures.is_empty() && self.successes.is_empty()
     }
 
     fn count(&mut self, record: &RequestRecord) {
@@ -85,10 +78,10 @@ impl EdgeAggregator {
         let hash = self.hasher.hash_one((r.reporter, &r.source, &r.destination, &r.destination_service, r.kind()));
         let known = self.index.get(&hash).and_then(|at| at.iter().find(|i| self.edges.get(**i).is_some_and(|(k, _)| k.is_of(record))));
         if let Some((_, counts)) = known.copied().and_then(|i| self.edges.get_mut(i)) {
-            counts.observe(record);
+            counts.observe_record(record);
         } else if self.edges.len() < self.limits.edges_max {
             let mut counts = EdgeCounts::default();
-            counts.observe(record);
+            counts.observe_record(record);
             self.index.entry(hash).or_default().push(self.edges.len());
             self.edges.push((EdgeKey::of(record), counts));
         }
@@ -96,7 +89,10 @@ impl EdgeAggregator {
 
     /// Failures until full; of the successes the first half of the room at once, then one in 64 in place of the oldest, so that
     /// a busy proxy copies few records.
-    fn wants(&mut self, record: &RequestRecord) -> bool {
+    ///
+    /// Only status, flags, attempts and start of `record` need be there yet. True: complete it and hand it to
+    /// [`EdgeAggregator::keep`].
+    pub fn wants(&mut self, record: &RequestRecord) -> bool {
         if is_notable(record) {
             let room = self.failures.len() < self.limits.failures_max;
             self.dropped += u64::from(!room);
@@ -107,7 +103,7 @@ impl EdgeAggregator {
         room && self.limits.successes_max > 0
     }
 
-    /// Keeps a record that [`EdgeAggregator::count_first`] wanted.
+    /// Keeps a record that [`EdgeAggregator::wants`] wanted.
     pub fn keep(&mut self, record: RequestRecord) {
         if is_notable(&record) {
             self.failures.push(record);

@@ -204,7 +204,7 @@ fn why_hop(hops: &[Hop<'_>], hop: &Hop<'_>, decisive: bool) -> WhyHop {
         destination: words::callee(outer),
         depth: parents.take(hops.len()).count(),
         status: outer.status,
-        flags: flags_text(outer),
+        flags: flags_text(&outer.flags),
         duration_us: outer.duration_us,
         mtls: outer.tls.is_some(),
         attempts: outer.attempts.len(),
@@ -229,7 +229,7 @@ fn evidence(hop: &Hop<'_>) -> Vec<String> {
 fn side_evidence(r: &RequestRecord, side: &str, lines: &mut Vec<String>) {
     let details = if r.details.is_empty() { String::new() } else { format!(", {}", r.details) };
     lines.push(
-        format!("{side}: {} {} → {}{details}, flags {}, {} ms", r.method, r.path, status(r), flags_text(r), r.duration_us / 1_000)
+        format!("{side}: {} {} → {}{details}, flags {}, {} ms", r.method, r.path, status(r), flags_text(&r.flags), r.duration_us / 1_000)
             .replace(":  ", ": "),
     );
     if let Some(origin) = &r.route_origin {
