@@ -1,6 +1,8 @@
 //! The view: what one proxy needs, as named values with content hashes. This is what travels.
 
-use crate::{Authorization, Cluster, ClusterName, Endpoints, GatewayListeners, Inbound, RouteTable, RouteTableName, Service, TcpRoute};
+use crate::{
+    Authorization, Cluster, ClusterName, Endpoints, GatewayListeners, Inbound, RouteTable, RouteTableName, Service, TcpRoute, Telemetry,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
@@ -25,6 +27,8 @@ pub enum ModelValue {
     Cluster(Cluster),
     /// Its endpoints.
     Endpoints(Endpoints),
+    /// What it tells of its traffic.
+    Telemetry(Box<Telemetry>),
 }
 
 /// All TCP rules of one service port, first match wins.
@@ -57,6 +61,7 @@ impl ModelValue {
             Self::TcpRoutes(t) => ResourceName::TcpRoutes { host: t.host.clone(), port: t.port },
             Self::Cluster(c) => ResourceName::Cluster(c.name.clone()),
             Self::Endpoints(e) => ResourceName::Endpoints(e.cluster.clone()),
+            Self::Telemetry(_) => ResourceName::Telemetry,
         }
     }
     /// Content hash: the first 8 bytes of SHA-256 over the JSON form, as 16 hex digits. It is the resource's version on the wire.
@@ -92,6 +97,8 @@ pub enum ResourceName {
     Cluster(ClusterName),
     /// `endpoints/<name>`.
     Endpoints(ClusterName),
+    /// `telemetry`.
+    Telemetry,
 }
 
 impl fmt::Display for ResourceName {
@@ -105,6 +112,7 @@ impl fmt::Display for ResourceName {
             Self::TcpRoutes { host, port } => write!(f, "tcp-routes/{host}/{port}"),
             Self::Cluster(name) => write!(f, "cluster/{name}"),
             Self::Endpoints(name) => write!(f, "endpoints/{name}"),
+            Self::Telemetry => f.write_str("telemetry"),
         }
     }
 }
@@ -116,6 +124,7 @@ impl FromStr for ResourceName {
         match text.split_once('/').unwrap_or((text, "")) {
             ("inbound", "") => Ok(Self::Inbound),
             ("gateway-listeners", "") => Ok(Self::GatewayListeners),
+            ("telemetry", "") => Ok(Self::Telemetry),
             ("authorization", name) if !name.is_empty() => Ok(Self::Authorization(name.into())),
             ("service", host) if !host.is_empty() => Ok(Self::Service(host.into())),
             ("routes", name) => name.parse().map(Self::RouteTable),
@@ -218,6 +227,7 @@ mod tests {
         for text in [
             "inbound",
             "gateway-listeners",
+            "telemetry",
             "authorization/default/allow",
             "service/reviews.default.svc.cluster.local",
             "routes/mesh/reviews.default.svc.cluster.local/9080",

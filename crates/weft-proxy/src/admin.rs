@@ -70,7 +70,7 @@ impl Admin {
 
     fn metrics(&self) -> Response<Full<Bytes>> {
         let workers: Vec<MetricsSnapshot> = self.readers.iter().map(MetricsReader::snapshot).collect();
-        let mut body = weft_telemetry::render_prometheus(&workers);
+        let mut body = weft_telemetry::render_prometheus(&workers, &self.shared.snapshot().telemetry.metrics);
         self.registry.render_into(&mut body);
         let mut response = text(StatusCode::OK, body);
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(weft_telemetry::PROMETHEUS_CONTENT_TYPE));

@@ -17,7 +17,7 @@ pub(crate) struct Found {
     pub config: Rc<Config>,
     pub route: Arc<HttpRoute>,
     /// Host of the service, where one is known already.
-    pub service: String,
+    pub service: Option<Arc<Service>>,
 }
 
 /// The rule for a request at a sidecar's outbound side or at a gateway.
@@ -40,7 +40,7 @@ fn gateway_route(conn: &Connection, config: Rc<Config>, parts: &Parts, target: &
     {
         let redirect = Redirect { status: 301, scheme: Some("https".into()), host: None, port: RedirectPort::FromScheme, path: None };
         let route = HttpRoute { action: RouteAction::Redirect(redirect), ..HttpRoute::new("https-redirect", listener.origin.clone()) };
-        return Ok(Found { route: Arc::new(route), service: String::new(), config });
+        return Ok(Found { route: Arc::new(route), service: None, config });
     }
     // A listener answers its hosts only, even where a route would take more.
     if here.clone().next().is_none() {
@@ -48,7 +48,7 @@ fn gateway_route(conn: &Connection, config: Rc<Config>, parts: &Parts, target: &
     }
     let route = config.snapshot.gateway_routes(port).and_then(|table| table.find(&request_head(conn, parts, target, &target.host)));
     match route.cloned() {
-        Some(route) => Ok(Found { route, service: String::new(), config }),
+        Some(route) => Ok(Found { route, service: None, config }),
         None => Err(Reject::NoRoute(target.host.clone())),
     }
 }
@@ -85,7 +85,7 @@ async fn mesh_route(
         }
     };
     match route {
-        Some(route) => Ok(Found { service: host.to_owned(), route, config }),
+        Some(route) => Ok(Found { service: Some(service), route, config }),
         None => Err(Reject::NoRoute(target.host.clone())),
     }
 }

@@ -25,6 +25,7 @@ mod shared;
 mod admin;
 
 mod config;
+mod edges;
 mod otlp;
 mod program;
 mod telemetry;

@@ -9,7 +9,7 @@ use crate::{
     program::Program,
     shared::Shared,
     side::{self, Side},
-    telemetry::Telemetry,
+    telemetry::{Telemetry, TelemetryStart},
     worker::{Settings, Worker},
 };
 use std::{
@@ -22,7 +22,7 @@ use std::{
 };
 use tokio::sync::{mpsc, watch};
 use weft_std::{Drain, DrainTrigger, DrainWatch, Drained, Tasks};
-use weft_telemetry::{MetricsReader, Registry};
+use weft_telemetry::{MetricsReader, Registry, SeriesBudget};
 
 /// A running proxy. Dropping it stops it at once; [`ProxyHandle::drain`] lets it finish.
 pub struct ProxyHandle {
@@ -77,11 +77,13 @@ pub fn serve(mut config: ProxyConfig, shared: Arc<Shared>) -> io::Result<ProxyHa
         header_timeout: config.header_timeout.unwrap_or(limits::HEADER_TIMEOUT),
     });
     let count = config.workers.max(1);
+    let budget = SeriesBudget::default();
     let sockets = share_out(&mut config, count);
     let (mut threads, mut readers, mut commands) = (Vec::new(), Vec::new(), Vec::new());
     for (index, sockets) in sockets.into_iter().enumerate() {
-        let telemetry = Telemetry::new(config.access_log.clone());
-        readers.push(telemetry.reader());
+        let reader = MetricsReader::default();
+        let telemetry = TelemetryStart { log: config.access_log.clone(), reader: reader.clone(), budget: budget.clone() };
+        readers.push(reader);
         let (sender, receiver) = mpsc::channel(COMMANDS_QUEUED_MAX);
         commands.push(sender);
         let start = WorkerStart {
@@ -144,14 +146,14 @@ struct WorkerStart {
     stop: watch::Receiver<bool>,
     sockets: Sockets,
     commands: mpsc::Receiver<Command>,
-    telemetry: Telemetry,
+    telemetry: TelemetryStart,
 }
 
 fn run_worker(runtime: &tokio::runtime::Runtime, start: WorkerStart) {
     let local = tokio::task::LocalSet::new();
     local.block_on(runtime, async move {
         let tasks = Tasks::new();
-        let worker = Worker::new(start.shared, start.settings, tasks.spawner(), start.drain, start.telemetry);
+        let worker = Worker::new(start.shared, start.settings, tasks.spawner(), start.drain, Telemetry::new(start.telemetry));
         for (listener, task) in start.sockets {
             listen(&worker, listener, &task, std::future::pending());
         }

@@ -1,8 +1,13 @@
 //! Where a worker's finished records go: metrics, edges, access log.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    rc::Rc,
+    sync::{Arc, Mutex, PoisonError},
+};
 use tokio::sync::mpsc;
-use weft_telemetry::{EdgeAggregator, Metrics, MetricsReader, Report, ReportLimits, RequestRecord, write_access_log};
+use weft_telemetry::{
+    Edge, EdgeAggregator, Metrics, MetricsReader, Outcome, Report, ReportLimits, RequestRecord, SeriesBudget, write_access_log,
+};
 
 /// Where access log lines go, several at a time.
 #[derive(Clone, Default)]
@@ -45,6 +50,13 @@ impl AccessLog {
 /// Bytes of log that are gathered before they are written.
 const LOG_BUFFER_BYTES: usize = 32 * 1024;
 
+/// What a worker's telemetry is made of, on the worker's thread.
+pub(crate) struct TelemetryStart {
+    pub log: AccessLog,
+    pub reader: MetricsReader,
+    pub budget: SeriesBudget,
+}
+
 /// One worker's telemetry.
 pub(crate) struct Telemetry {
     metrics: Metrics,
@@ -54,34 +66,32 @@ pub(crate) struct Telemetry {
 }
 
 impl Telemetry {
-    pub(crate) fn new(log: AccessLog) -> Self {
-        Self { metrics: Metrics::default(), edges: EdgeAggregator::new(ReportLimits::default()), log, lines: String::new() }
+    pub(crate) fn new(start: TelemetryStart) -> Self {
+        let metrics = Metrics::new(&start.reader, start.budget);
+        Self { metrics, edges: EdgeAggregator::new(ReportLimits::default()), log: start.log, lines: String::new() }
     }
 
-    /// For the scraper, on another thread.
-    pub(crate) fn reader(&self) -> MetricsReader {
-        self.metrics.reader()
+    /// To resolve names and edges.
+    pub(crate) fn metrics(&mut self) -> &mut Metrics {
+        &mut self.metrics
     }
 
     /// `fill` adds what is not counted; it is called only for a record that somebody will read.
-    pub(crate) fn observe(&mut self, mut record: RequestRecord, fill: impl FnOnce(&mut RequestRecord)) {
-        self.metrics.observe(&record);
-        let wanted = self.edges.count_first(&record);
+    pub(crate) fn finish(&mut self, edge: &Rc<Edge>, record: &mut RequestRecord, fill: impl FnOnce(&mut RequestRecord)) {
+        self.metrics.count(edge, &Outcome::of(record), &[]);
+        let wanted = self.edges.wants(record);
         if !wanted && matches!(self.log, AccessLog::Off) {
             return;
         }
-        fill(&mut record);
+        fill(record);
         if !matches!(self.log, AccessLog::Off) {
-            write_access_log(&record, &mut self.lines);
-            if !self.lines.ends_with('\n') {
-                self.lines.push('\n');
-            }
+            write_access_log(record, &mut self.lines);
             if self.lines.len() >= LOG_BUFFER_BYTES {
                 self.flush_log();
             }
         }
         if wanted {
-            self.edges.keep(record);
+            self.edges.keep(std::mem::take(record));
         }
     }
 
@@ -92,13 +102,15 @@ impl Telemetry {
         }
     }
 
-    /// Hands everything over. A report that finds the queue full stays for the next time.
-    pub(crate) fn flush(&mut self, reports: &mpsc::Sender<Report>) {
+    /// Hands everything over; `now_s` is the worker's clock. A report that finds the queue full stays for the next time.
+    pub(crate) fn flush(&mut self, reports: &mpsc::Sender<Report>, now_s: u32) {
         self.flush_log();
-        if !self.edges.is_empty()
-            && let Ok(permit) = reports.try_reserve()
-        {
-            permit.send(self.edges.take());
+        self.metrics.tick(now_s);
+        if let Ok(permit) = reports.try_reserve() {
+            let report = Report { edges: self.metrics.take_edges(), ..self.edges.take() };
+            if !report.edges.is_empty() || !report.records.is_empty() {
+                permit.send(report);
+            }
         }
     }
 }

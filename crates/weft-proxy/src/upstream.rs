@@ -1,6 +1,7 @@
 //! One cluster on one worker: its balancer, its pools, its counts.
 
 use crate::{
+    edges::EdgeCache,
     http::{Dial, DialTls, Pool, Reject},
     snapshot::ClusterEntry,
 };
@@ -32,6 +33,8 @@ pub(crate) struct Chosen {
     pub id: EndpointId,
     pub endpoint: Endpoint,
     pub pool: Rc<Pool>,
+    /// Who calls it, for telemetry.
+    pub edges: EdgeCache,
 }
 
 impl Upstream {
@@ -122,7 +125,7 @@ impl Upstream {
         let make_room = move || siblings.upgrade().is_some_and(|upstream| upstream.close_one_idle());
         let dial = Dial::Endpoint { address: endpoint.address.clone(), tls };
         let pool = Pool::new(dial, entry.cluster.limits.clone(), entry.counters.clone(), self.freed.clone(), Box::new(make_room));
-        Rc::new(Chosen { id, endpoint: endpoint.clone(), pool })
+        Rc::new(Chosen { id, endpoint: endpoint.clone(), pool, edges: EdgeCache::default() })
     }
 
     fn close_one_idle(&self) -> bool {

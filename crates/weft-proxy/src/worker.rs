@@ -13,7 +13,7 @@ use weft_std::{
     DrainWatch, Spawner,
     clock::{self, Instant},
 };
-use weft_telemetry::{Party, Registry, RequestRecord};
+use weft_telemetry::{Edge, Metrics, Party, Registry, RequestRecord};
 
 /// Longest time that a connection to the program stays idle, in milliseconds.
 const PROGRAM_IDLE_MS: u64 = 3_000;
@@ -54,7 +54,7 @@ pub(crate) struct Config {
     pub snapshot: Arc<Snapshot>,
     pub upstreams: HashMap<ClusterName, Rc<Upstream>>,
     /// The workload that this proxy stands for, as telemetry names it.
-    pub own: Party,
+    pub own: Rc<Party>,
     /// The same as `x-weft-peer`.
     pub own_header: Option<http::HeaderValue>,
     pub proxy_id: String,
@@ -113,8 +113,19 @@ impl Worker {
     }
 
     /// Counts, logs and reports a finished record.
-    pub(crate) fn observe(&self, record: RequestRecord, fill: impl FnOnce(&mut RequestRecord)) {
-        self.telemetry.borrow_mut().observe(record, fill);
+    pub(crate) fn observe(&self, mut record: RequestRecord) {
+        let edge = self.metrics(|metrics| metrics.edge_of(&record));
+        self.finish(&edge, &mut record, |_| ());
+    }
+
+    /// The same for a request of a known edge. `fill` adds what is not counted; it is called only if somebody will read the record.
+    pub(crate) fn finish(&self, edge: &Rc<Edge>, record: &mut RequestRecord, fill: impl FnOnce(&mut RequestRecord)) {
+        self.telemetry.borrow_mut().finish(edge, record, fill);
+    }
+
+    /// The metrics, to resolve names and edges.
+    pub(crate) fn metrics<T>(&self, with: impl FnOnce(&mut Metrics) -> T) -> T {
+        with(self.telemetry.borrow_mut().metrics())
     }
 
     /// Clusters, pools and ejections, for `/config`.
@@ -131,7 +142,8 @@ impl Worker {
     /// About once a second: hands telemetry over, closes idle connections, forgets old answers.
     pub(crate) fn tick(&self) {
         let now = clock::now();
-        self.telemetry.borrow_mut().flush(&self.shared.reports);
+        let seconds = u32::try_from(now.saturating_duration_since(self.epoch).as_secs()).unwrap_or(u32::MAX);
+        self.telemetry.borrow_mut().flush(&self.shared.reports, seconds);
         let config = self.config();
         #[allow(clippy::iter_over_hash_type, reason = "each is swept by itself")]
         for upstream in config.upstreams.values() {
@@ -189,6 +201,6 @@ impl Config {
         );
         let proxy_id = workload.map_or_else(|| name.to_owned(), |w| w.id.clone());
         let own_header = crate::http::peer_value(&own);
-        Self { snapshot, upstreams, own, own_header, proxy_id }
+        Self { snapshot, upstreams, own: Rc::new(own), own_header, proxy_id }
     }
 }

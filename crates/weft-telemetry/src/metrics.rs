@@ -39,6 +39,15 @@ pub struct EdgeName {
     pub mtls: bool,
 }
 
+impl EdgeName {
+    /// Writes the names into a record.
+    pub fn write(&self, record: &mut RequestRecord) {
+        record.source.clone_from(&self.source);
+        record.destination.clone_from(&self.destination);
+        record.destination_service.replace_range(.., &self.service);
+    }
+}
+
 type EdgeId = (Reporter, usize, usize, usize, ProtocolKind, bool);
 
 impl EdgeName {

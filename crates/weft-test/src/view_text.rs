@@ -6,6 +6,8 @@ use weft_compile::{RootState, describe_matches};
 use weft_model::{
     Authorization, Backend, Cluster, Cors, Endpoints, Fallback, FallbackTo, GatewayListeners, HeaderEdits, HttpRoute, Inbound, ModelValue,
     Origin, PathRewrite, Ppm, Redirect, Retry, RouteAction, RouteTable, Service, Target, TcpRoutes,
+    Authorization, Backend, Cluster, Endpoints, GatewayListeners, HeaderEdits, HttpRoute, Inbound, ModelValue, Origin, PathRewrite, Ppm,
+    Redirect, Retry, RouteAction, RouteTable, Service, Target, TcpRoutes, Telemetry,
 };
 
 /// The view of `who` with `roots`.
@@ -27,6 +29,7 @@ pub(crate) fn view(running: &Running, who: &str, roots: &[&str]) -> String {
             ModelValue::TcpRoutes(v) => tcp_routes(&mut out, v),
             ModelValue::Cluster(v) => cluster(&mut out, v),
             ModelValue::Endpoints(v) => endpoints(&mut out, v),
+            ModelValue::Telemetry(v) => telemetry(&mut out, v),
         }
     }
     out
@@ -37,6 +40,37 @@ pub(crate) fn place(origin: &Origin) -> String {
     match origin.line {
         0 => format!("({})", origin.object()),
         line => format!("(line {line})"),
+    }
+}
+
+/// One line for each part, as compact JSON.
+fn telemetry(out: &mut String, v: &Telemetry) {
+    let _ = writeln!(out, "telemetry");
+    let mut part = |name: &str, value: serde_json::Value| {
+        if !value.is_null() && value != serde_json::json!({}) {
+            let _ = writeln!(out, "  {name} {value}");
+        }
+    };
+    let json = |value: serde_json::Result<serde_json::Value>| value.unwrap_or_default();
+    part("client metrics", json(serde_json::to_value(&v.metrics.client)));
+    part("server metrics", json(serde_json::to_value(&v.metrics.server)));
+    for log in v.access_logs.iter().flatten() {
+        let mut value = json(serde_json::to_value(log));
+        value.as_object_mut().and_then(|o| o.remove("origin"));
+        part(&format!("access log {}", place(&log.origin)), value);
+    }
+    if v.access_logs.as_ref().is_some_and(Vec::is_empty) {
+        part("access log", "off".into());
+    }
+    for (side, tracing) in [("client", &v.client_tracing), ("server", &v.server_tracing)] {
+        if let Some(tracing) = tracing {
+            let mut value = json(serde_json::to_value(tracing));
+            value.as_object_mut().and_then(|o| o.remove("origin"));
+            part(&format!("{side} tracing {}", place(&tracing.origin)), value);
+        }
+    }
+    if v.headers != weft_model::ProxyHeaders::default() {
+        part("headers", json(serde_json::to_value(&v.headers)));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::{Pool, body::Incoming, headers, serve};
 use crate::{
+    edges::EdgeCache,
     limits,
     local::LocalExecutor,
     net::{FirstBytes, Io},
@@ -30,6 +31,8 @@ pub(crate) struct Connection {
     pub scope: Scope,
     /// `x-forwarded-client-cert` for its requests, made once.
     pub certified: OnceCell<Option<HeaderValue>>,
+    /// Who calls, for telemetry.
+    pub edges: EdgeCache,
 }
 
 /// Which side of the mesh the connection came in at.
@@ -62,7 +65,17 @@ pub(crate) enum Scope {
 impl Connection {
     /// A connection of which no more is known yet than where it comes from and what it is for.
     pub(crate) fn new(worker: Rc<Worker>, peer_address: SocketAddr, local_address: SocketAddr, scope: Scope) -> Self {
-        Self { worker, peer_address, local_address, peer: None, tls: None, sni: None, scope, certified: OnceCell::new() }
+        Self {
+            worker,
+            peer_address,
+            local_address,
+            peer: None,
+            tls: None,
+            sni: None,
+            scope,
+            certified: OnceCell::new(),
+            edges: EdgeCache::default(),
+        }
     }
 
     /// `http` or `https`, as the caller sees it.
@@ -139,13 +152,13 @@ impl Connection {
         }
     }
 
-    /// Who calls, for the record.
-    pub(crate) fn source_party(&self, map: &HeaderMap) -> Party {
+    /// Who calls, for telemetry; `said` is its `x-weft-peer`.
+    pub(crate) fn caller(&self, said: Option<&HeaderValue>) -> Party {
         match (&self.scope, &self.peer) {
-            (Scope::Outbound { .. } | Scope::Gateway { .. }, _) => self.worker.config().own.clone(),
+            (Scope::Outbound { .. } | Scope::Gateway { .. }, _) => (*self.worker.config().own).clone(),
             (Scope::Inbound { .. }, Some(peer)) => {
                 let unnamed = || Party { namespace: peer.id.namespace().into(), principal: peer.id.to_string(), ..Party::default() };
-                headers::peer_party(map, peer.id.to_string()).unwrap_or_else(unnamed)
+                said.and_then(|said| headers::peer_of(said, peer.id.to_string())).unwrap_or_else(unnamed)
             }
             (Scope::Inbound { .. }, None) => Party::default(),
         }
@@ -154,7 +167,7 @@ impl Connection {
     /// Who is called, as far as it is known from the start.
     pub(crate) fn destination_party(&self) -> Party {
         match self.scope {
-            Scope::Inbound { .. } => self.worker.config().own.clone(),
+            Scope::Inbound { .. } => (*self.worker.config().own).clone(),
             Scope::Outbound { .. } | Scope::Gateway { .. } => Party::default(),
         }
     }
@@ -255,11 +268,11 @@ fn ended_with(conn: &Connection, error: &ServeError) {
         status,
         flags: vec![ResponseFlag::DownstreamProtocol],
         details: details.into(),
-        source: conn.source_party(&HeaderMap::new()),
+        source: conn.caller(None),
         destination: conn.destination_party(),
         downstream: conn.peer_address.to_string(),
         tls: conn.tls.as_deref().cloned(),
         ..RequestRecord::default()
     };
-    conn.worker.observe(record, |_| ());
+    conn.worker.observe(record);
 }

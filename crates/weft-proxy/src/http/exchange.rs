@@ -1,7 +1,11 @@
 //! One exchange: the record of a request from its start to the last byte of its answer, closed exactly once.
 
 use super::{Connection, Scope, body::Lasting, headers, normalize::Target};
-use crate::{upstream::Chosen, worker::Worker};
+use crate::{
+    edges::Asked,
+    upstream::{Chosen, Upstream},
+    worker::{Config, Worker},
+};
 use http::{
     HeaderValue, Method, Version,
     header::{CONTENT_TYPE, USER_AGENT},
@@ -9,9 +13,9 @@ use http::{
     uri::PathAndQuery,
 };
 use std::{cell::Cell, rc::Rc, sync::Arc};
-use weft_model::{ClusterName, HttpRoute};
+use weft_model::{HttpRoute, Service};
 use weft_std::clock::{self, Instant};
-use weft_telemetry::{Attempt, Party, Reporter, RequestRecord, ResponseFlag, TlsRecord, TraceContext, details};
+use weft_telemetry::{Attempt, Edge, ProtocolKind, Reporter, RequestRecord, ResponseFlag, TlsRecord, TraceContext, details};
 use weft_wire::http1::OnUpgrade;
 
 /// The record under way. Dropping it unfinished means that the caller left.
@@ -43,7 +47,13 @@ pub(crate) struct Facts {
     user_agent: Option<HeaderValue>,
     forwarded_for: Option<HeaderValue>,
     pub route: Option<Arc<HttpRoute>>,
-    pub cluster: Option<ClusterName>,
+    /// The service that the route is of, where one is known already.
+    service: Option<Arc<Service>>,
+    /// The cluster that the request is sent to.
+    upstream: Option<Rc<Upstream>>,
+    /// `x-weft-peer` of the other end, where it can be believed.
+    peer_said: Option<HeaderValue>,
+    config: Rc<Config>,
     pub tls: Option<Rc<TlsRecord>>,
     /// The endpoint of the last attempt.
     pub chosen: Option<Rc<Chosen>>,
@@ -79,9 +89,9 @@ impl Facts {
             record.route.clone_from(&route.name);
             record.route_origin = Some(route.origin.clone());
         }
-        record.cluster = match (&self.connection.scope, &self.cluster) {
+        record.cluster = match (&self.connection.scope, &self.upstream) {
             (Scope::Inbound { port, .. }, _) => format!("inbound|{port}||"),
-            (_, Some(cluster)) => cluster.to_string(),
+            (_, Some(upstream)) => upstream.entry().cluster.name.to_string(),
             (_, None) => String::new(),
         };
         self.write_first(record);
@@ -93,7 +103,7 @@ impl Facts {
 
 impl Exchange {
     /// Begins a record and gives the request its id and its trace context, in place.
-    pub(crate) fn start(conn: &Rc<Connection>, parts: &mut Parts) -> Box<Self> {
+    pub(crate) fn start(conn: &Rc<Connection>, config: &Rc<Config>, parts: &mut Parts) -> Box<Self> {
         let worker = conn.worker.clone();
         let headers = &mut parts.headers;
         let trusted = conn.peer.is_some() || matches!(conn.scope, Scope::Outbound { .. });
@@ -105,13 +115,11 @@ impl Exchange {
             None => TraceContext::root(u128::from(worker.random()) << 64 | u128::from(worker.random()), span, true),
         };
         headers.insert(headers::TRACEPARENT, headers::traceparent(&context));
+        let inbound = matches!(conn.scope, Scope::Inbound { .. });
         let record = RequestRecord {
-            reporter: if matches!(conn.scope, Scope::Inbound { .. }) { Reporter::Destination } else { Reporter::Source },
+            reporter: if inbound { Reporter::Destination } else { Reporter::Source },
             start_unix_ms: clock::unix_ms(),
             grpc: headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/grpc")),
-            source: conn.source_party(headers),
-            destination: conn.destination_party(),
-            tls: conn.tls.as_ref().map(|_| unwritten()),
             ..RequestRecord::default()
         };
         let facts = Facts {
@@ -126,7 +134,10 @@ impl Exchange {
             user_agent: headers.get(USER_AGENT).cloned(),
             forwarded_for: headers.get(headers::FORWARDED_FOR).cloned(),
             route: None,
-            cluster: None,
+            service: None,
+            upstream: None,
+            peer_said: inbound.then(|| conn.peer.as_ref().and_then(|_| headers.get(headers::PEER).cloned())).flatten(),
+            config: config.clone(),
             tls: conn.tls.clone(),
             chosen: None,
             first: None,
@@ -140,26 +151,24 @@ impl Exchange {
         self.facts.authority.clone_from(&target.authority);
     }
 
-    /// Notes the TLS of the upstream connection.
-    pub(crate) fn upstream_tls(&mut self, tls: Option<&Rc<TlsRecord>>) {
-        self.record.tls = tls.map(|_| unwritten());
-        self.facts.tls = tls.cloned();
+    /// Notes the service that the route is of.
+    pub(crate) fn called(&mut self, service: Option<Arc<Service>>) {
+        self.facts.service = service;
     }
 
-    /// The callee as its endpoint describes it, unless it has introduced itself.
-    fn name_callee(&mut self) {
-        if self.record.destination != Party::default() {
-            return;
-        }
-        if let Some(chosen) = &self.facts.chosen {
-            self.record.destination = Party {
-                workload: chosen.endpoint.workload_name.clone(),
-                namespace: chosen.endpoint.namespace.clone(),
-                service: self.facts.cluster.as_ref().map(|c| c.host.split('.').next().unwrap_or_default().to_owned()).unwrap_or_default(),
-                version: chosen.endpoint.version.clone(),
-                principal: chosen.endpoint.identity.as_ref().map(ToString::to_string).unwrap_or_default(),
-            };
-        }
+    /// Notes the cluster that the request is sent to.
+    pub(crate) fn sent_to(&mut self, upstream: &Rc<Upstream>) {
+        self.facts.upstream = Some(upstream.clone());
+    }
+
+    /// Notes who answers, as the proxy of the callee says over mutual TLS.
+    pub(crate) fn answered_by(&mut self, headers: &http::HeaderMap) {
+        self.facts.peer_said = self.facts.tls.as_ref().and_then(|_| headers.get(headers::PEER).cloned());
+    }
+
+    /// Notes the TLS of the upstream connection.
+    pub(crate) fn upstream_tls(&mut self, tls: Option<&Rc<TlsRecord>>) {
+        self.facts.tls = tls.cloned();
     }
 
     /// Nothing is recorded of it: others tell the whole.
@@ -172,7 +181,6 @@ impl Exchange {
         if std::mem::replace(&mut self.done, true) {
             return;
         }
-        self.name_callee();
         let record = &mut self.record;
         match ended {
             Ended::Complete => {}
@@ -195,14 +203,33 @@ impl Exchange {
         record.bytes_received = self.received.get();
         record.duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.lasting.release(ended == Ended::Complete);
+        let edge = self.edge();
         let facts = &mut self.facts;
-        self.worker.observe(std::mem::take(&mut self.record), |record| facts.fill(record));
+        self.worker.finish(&edge, &mut self.record, |record| {
+            facts.fill(record);
+            edge.name().write(record);
+        });
     }
-}
 
-/// Stands for the TLS of the hop while only its being there is counted.
-fn unwritten() -> TlsRecord {
-    TlsRecord { version: String::new(), group: String::new(), peer: String::new(), peer_not_after_unix_s: 0 }
+    /// Who called whom: kept at the endpoint or, for what comes in, at the connection.
+    fn edge(&self) -> Rc<Edge> {
+        let facts = &self.facts;
+        let kind = if self.record.grpc { ProtocolKind::Grpc } else { ProtocolKind::Http };
+        let asked = Asked { config: &facts.config, peer_said: facts.peer_said.as_ref(), kind, mtls: facts.tls.is_some() };
+        match (&facts.connection.scope, &facts.chosen, &facts.upstream) {
+            (Scope::Inbound { port, .. }, ..) => facts.connection.edges.inbound(&self.worker, &facts.connection, *port, &asked),
+            (_, Some(chosen), Some(upstream)) => {
+                let peer = facts.tls.as_ref().map(|tls| tls.peer.as_str()).unwrap_or_default();
+                chosen.edges.outbound(&self.worker, &chosen.endpoint, upstream, peer, &asked)
+            }
+            (_, _, upstream) => {
+                let entry = upstream.as_ref().map(|u| u.entry());
+                let of_route = || facts.service.as_ref().map(|s| s.host.as_str());
+                let host = entry.as_ref().map(|e| e.cluster.name.host.as_str()).or_else(of_route).unwrap_or_default();
+                crate::edges::unreached(&self.worker, host, &asked)
+            }
+        }
+    }
 }
 
 impl Drop for Exchange {

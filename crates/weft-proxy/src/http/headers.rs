@@ -115,9 +115,12 @@ pub(crate) fn peer_value(party: &Party) -> Option<HeaderValue> {
     HeaderValue::from_str(&format!("{};{};{};{}", party.workload, party.namespace, party.service, party.version)).ok()
 }
 
+/// Longest name of a workload, namespace, service or version that is believed of another proxy (Kubernetes' bound).
+const NAME_CHARS_MAX: usize = 253;
+
 /// Reads an `x-weft-peer` that came over mutual TLS.
-pub(crate) fn peer_party(headers: &HeaderMap, principal: String) -> Option<Party> {
-    let mut parts = headers.get(PEER)?.to_str().ok()?.split(';').map(str::to_owned);
+pub(crate) fn peer_of(said: &HeaderValue, principal: String) -> Option<Party> {
+    let mut parts = said.to_str().ok()?.split(';').map(|part| part.chars().take(NAME_CHARS_MAX).collect::<String>());
     let mut next = || parts.next().unwrap_or_default();
     Some(Party { workload: next(), namespace: next(), service: next(), version: next(), principal })
 }

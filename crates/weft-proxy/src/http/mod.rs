@@ -19,7 +19,7 @@ mod connection;
 
 pub(crate) use connection::{Connection, Scope, serve_http};
 pub(crate) use exchange::Exchange;
-pub(crate) use headers::peer_value;
+pub(crate) use headers::{peer_of, peer_value};
 pub(crate) use normalize::Target;
 pub(crate) use pool::{Dial, DialTls, Pool};
 pub(crate) use reject::Reject;

@@ -35,7 +35,7 @@ enum Reply {
 pub(crate) async fn serve(conn: Rc<Connection>, request: Request<Incoming>) -> Response<ResponseBody> {
     let config = conn.worker.config();
     let (mut parts, body) = request.into_parts();
-    let mut exchange = Exchange::start(&conn, &mut parts);
+    let mut exchange = Exchange::start(&conn, &config, &mut parts);
     let version = parts.version;
     // Boxed: the pipeline's state is large, and the connection's own future would carry it while idle.
     let outcome = Box::pin(request_pipeline(&conn, config, parts, body, &mut exchange)).await;
@@ -83,9 +83,6 @@ async fn inbound(
     };
     let permit = decided(decision, permit, exchange)?;
     let inbound_port = config.snapshot.inbound.as_ref().and_then(|i| i.ports.iter().find(|p| p.port == *port));
-    if let Some(inbound_port) = inbound_port {
-        exchange.record.destination_service.clone_from(&inbound_port.service);
-    }
     let grpc = exchange.record.grpc;
     let version = inner_version(inbound_port.map_or(Protocol::Auto, |p| p.protocol), parts.version, grpc, upgrade.is_some(), false);
     conn.certify_client(&mut parts.headers);
@@ -110,7 +107,7 @@ async fn outbound(
     let found = destination::route(conn, config, &parts, &target).await?;
     let (config, route) = (found.config, found.route);
     exchange.facts.route = Some(route.clone());
-    exchange.record.destination_service = found.service;
+    exchange.called(found.service);
     fault(conn, &route, exchange).await?;
     // A planned delay is not the upstream's: the time-out starts after it (Envoy's order of filters).
     let started = clock::now();
@@ -134,8 +131,7 @@ async fn outbound(
         Backend::Invalid { status, reason } => return Err(Reject::InvalidBackend { status: *status, reason: reason.clone() }),
     };
     let upstream = config.upstreams.get(name).ok_or_else(|| Reject::NoCluster(name.to_string()))?;
-    exchange.facts.cluster = Some(name.clone());
-    exchange.record.destination_service.clone_from(&name.host);
+    exchange.sent_to(upstream);
     let gateway = matches!(conn.scope, Scope::Gateway { .. });
     let version = inner_version(upstream.protocol(), parts.version, exchange.record.grpc, upgrade.is_some(), gateway);
     let on_upgrade = upgrade.is_some().then(|| body.on_upgrade());
@@ -151,9 +147,7 @@ async fn outbound(
     let outcome = sending.send(permit, head, body, exchange).await;
     send_copies(conn, copies, sending.kept.into_inner());
     let mut response = outcome?;
-    if let Some(callee) = exchange.facts.tls.as_ref().and_then(|tls| headers::peer_party(response.headers(), tls.peer.clone())) {
-        exchange.record.destination = callee;
-    }
+    exchange.answered_by(response.headers());
     headers::strip_weft(response.headers_mut());
     route.response_headers.apply(response.headers_mut());
     chosen.response_headers.apply(response.headers_mut());

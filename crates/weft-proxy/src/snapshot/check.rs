@@ -28,7 +28,11 @@ pub(super) fn check(name: &ResourceName, value: &ModelValue) -> Vec<Rejection> {
             }
         }
         ModelValue::GatewayListeners(listeners) => found.listeners(listeners),
-        ModelValue::Inbound(_) | ModelValue::Authorization(_) | ModelValue::Service(_) | ModelValue::Cluster(_) => {}
+        ModelValue::Inbound(_)
+        | ModelValue::Authorization(_)
+        | ModelValue::Service(_)
+        | ModelValue::Cluster(_)
+        | ModelValue::Telemetry(_) => {}
     }
     found.rejections
 }

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use weft_balance::Counters;
 use weft_model::{
     Authorization, Cluster, ClusterName, Endpoint, GatewayListeners, HttpRoute, Inbound, ModelValue, RequestHead, ResourceName, RouteIndex,
-    RouteTable, RouteTableName, Service, TcpRoutes, Versioned, View,
+    RouteTable, RouteTableName, Service, TcpRoutes, Telemetry, Versioned, View,
 };
 
 /// A value that this proxy will not run, and why. Travels back as a NACK; the last good form stays in use.
@@ -59,6 +59,8 @@ pub struct Snapshot {
     pub inbound: Option<Arc<Inbound>>,
     /// Policies that apply to it.
     pub policies: Vec<Arc<Authorization>>,
+    /// What it tells of its traffic.
+    pub telemetry: Arc<Telemetry>,
     /// Listeners, for a gateway.
     pub gateway: Option<Arc<GatewayListeners>>,
     /// Services by every name that they answer to.
@@ -114,6 +116,7 @@ impl Snapshot {
                     self.clusters.insert(cluster.name.clone(), entry);
                 }
                 ModelValue::Endpoints(_) => {}
+                ModelValue::Telemetry(telemetry) => self.telemetry = Arc::new(telemetry.as_ref().clone()),
             }
         }
         self.values = values;

@@ -178,7 +178,7 @@ fn start(conn: &Connection) -> RequestRecord {
         authority: if matches!(conn.scope, Scope::Outbound { .. }) { conn.local_address.to_string() } else { String::new() },
         downstream: conn.peer_address.to_string(),
         sni: conn.sni.clone().unwrap_or_default(),
-        source: conn.source_party(&http::HeaderMap::new()),
+        source: conn.caller(None),
         destination: conn.destination_party(),
         tls: conn.tls.as_deref().cloned(),
         details: details::VIA_UPSTREAM.into(),
@@ -200,5 +200,5 @@ fn finish(conn: &Connection, mut record: RequestRecord, started: Instant, outcom
         tracing::debug!(reason = reject.words(), "a connection was refused");
     }
     record.duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
-    conn.worker.observe(record, |_| ());
+    conn.worker.observe(record);
 }
