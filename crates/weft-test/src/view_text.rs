@@ -5,9 +5,7 @@ use std::fmt::Write;
 use weft_compile::{RootState, describe_matches};
 use weft_model::{
     Authorization, Backend, Cluster, Cors, Endpoints, Fallback, FallbackTo, GatewayListeners, HeaderEdits, HttpRoute, Inbound, ModelValue,
-    Origin, PathRewrite, Ppm, Redirect, Retry, RouteAction, RouteTable, Service, Target, TcpRoutes,
-    Authorization, Backend, Cluster, Endpoints, GatewayListeners, HeaderEdits, HttpRoute, Inbound, ModelValue, Origin, PathRewrite, Ppm,
-    Redirect, Retry, RouteAction, RouteTable, Service, Target, TcpRoutes, Telemetry,
+    Origin, PathRewrite, Ppm, Redirect, Retry, RouteAction, RouteTable, Service, Target, TcpRoutes, Telemetry,
 };
 
 /// The view of `who` with `roots`.
