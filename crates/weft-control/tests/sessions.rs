@@ -172,7 +172,7 @@ async fn a_proxy_joins_asks_and_follows() {
     let begun = clock::now();
     control.apply(&route("    timeout: 3s\n"), "route.yaml", false).await.expect("applies");
     page.runs("the timeout is known", |s| {
-        s.service_routes(REVIEWS, 9080).is_some_and(|t| t.hosts.iter().flat_map(|h| &h.routes).any(|r| r.timeout_ms == Some(3000)))
+        s.service_routes(REVIEWS, 9080).is_some_and(|t| t.table.hosts.iter().flat_map(|h| &h.routes).any(|r| r.timeout_ms == Some(3000)))
     })
     .await;
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
