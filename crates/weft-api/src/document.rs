@@ -131,6 +131,10 @@ pub enum Resource {
     Pod(kubernetes::Pod),
     /// Weft's `Workload`.
     Workload(weft::Workload),
+    /// Weft's `RateLimit`.
+    RateLimit(weft::RateLimit),
+    /// Weft's `ConcurrencyPolicy`.
+    ConcurrencyPolicy(weft::ConcurrencyPolicy),
     /// A kind that Weft does not act on; a diagnostic says so.
     Unknown,
     /// A known kind whose content could not be read; an error says why. It has no effect, but its absence may be worth guarding

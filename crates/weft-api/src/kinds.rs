@@ -75,6 +75,8 @@ pub(crate) const KINDS: &[Kind] = &[
     kind!("", "Pod", ["v1"], Pod, kubernetes::Pod),
     kind!("apps", "Deployment", ["v1"], Deployment, kubernetes::Deployment),
     kind!("weft.dev", "Workload", ["v1alpha1"], Workload, weft::Workload),
+    kind!("weft.dev", "RateLimit", ["v1alpha1"], RateLimit, weft::RateLimit),
+    kind!("weft.dev", "ConcurrencyPolicy", ["v1alpha1"], ConcurrencyPolicy, weft::ConcurrencyPolicy),
 ];
 
 /// Kinds of the followed APIs that are not acted on yet, by group.

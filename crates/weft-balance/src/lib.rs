@@ -7,6 +7,18 @@ mod balancer;
 mod limits;
 mod outlier;
 
+mod adaptive;
+mod admission;
+mod bulkhead;
+mod key_table;
+mod lease;
+mod rate_limit;
+
+pub use adaptive::{AdaptiveLimit, Answer};
+pub use admission::AdmissionControl;
 pub use balancer::{Balancer, EndpointId, EndpointState, NoEndpoint, Pick};
+pub use bulkhead::{Compartments, Full};
+pub use lease::{LEASE_KEYS_MAX, LeaseAsk, LeaseBook, LeaseGrant, LeaseHolder, Leased, Patience};
 pub use limits::{Counters, Overflow, RetryGate, Slot};
 pub use outlier::{EjectionChange, Outcome};
+pub use rate_limit::{Buckets, Taken};

@@ -123,7 +123,7 @@ fn hostnames(linker: &mut Linker<'_>, document: &Document, list: &[Spanned<Strin
     out
 }
 
-fn http_match(linker: &mut Linker<'_>, spec: &gateway_api::HttpRouteMatch, at: &Origin) -> Option<HttpMatch> {
+pub(crate) fn http_match(linker: &mut Linker<'_>, spec: &gateway_api::HttpRouteMatch, at: &Origin) -> Option<HttpMatch> {
     let (kind, value) = match &spec.path {
         None => (gateway_api::PathMatchType::PathPrefix, "/"),
         Some(p) => (p.kind.unwrap_or(gateway_api::PathMatchType::PathPrefix), p.value.as_deref().unwrap_or("/")),

@@ -193,6 +193,18 @@ pub const CODES: &[Code] = &[
         "listener conflict",
         "Two listeners of a gateway have the same port and hostname, or protocols that exclude each other. The first is used.",
     ),
+    code(
+        "WEFT-2450",
+        "limit target not found",
+        "The object that a RateLimit or ConcurrencyPolicy is attached to does not exist. The policy has no effect there.",
+    ),
+    code(
+        "WEFT-2451",
+        "limit cannot be used",
+        "A limit, bulkhead or key says something that cannot be acted on. It is left out; the rest of its policy holds.",
+    ),
+    code("WEFT-2452", "policy limits nothing", "A RateLimit or ConcurrencyPolicy has no part that can be used. It has no effect."),
+    code("WEFT-2453", "burst of a global limit", "A global limit counts in windows, so that a burst has no meaning for it. It is ignored."),
 ];
 
 /// The row of a code, if this crate has it.
@@ -365,6 +377,19 @@ pub(crate) fn undecidable(at: Origin, what: &str) -> Diagnostic {
 }
 pub(crate) fn policy_target_not_found(at: Origin, kind: &str, name: &str) -> Diagnostic {
     Diagnostic::error("WEFT-2204", at, format!("no {kind} {name} in the policy's namespace: the policy protects nothing there"))
+}
+pub(crate) fn limit_target_not_found(at: Origin, kind: &str, name: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2450", at, format!("no {kind} {name} in the policy's namespace: the policy has no effect there"))
+        .fix("name a Service, HTTPRoute, GRPCRoute, VirtualService or Gateway of the same namespace")
+}
+pub(crate) fn limit_unusable(at: Origin, why: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2451", at, format!("{why}; this part of the policy is left out"))
+}
+pub(crate) fn limits_nothing(at: Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2452", at, "the policy has no part that can be used, so it limits nothing")
+}
+pub(crate) fn burst_of_global(at: Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2453", at, "a global limit counts in windows: `burst` is ignored").fix("leave `burst` out")
 }
 pub(crate) fn deny_without_rules(at: Origin) -> Diagnostic {
     Diagnostic::warning("WEFT-2205", at, "a DENY policy without rules denies nothing").fix("write `rules: [{}]` to deny everything")

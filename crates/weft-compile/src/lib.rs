@@ -35,6 +35,10 @@ mod authorization_rule;
 mod cross_checks;
 mod peer_authentication;
 
+mod concurrency;
+mod policy_attachment;
+mod rate_limit;
+
 mod explain;
 mod match_text;
 mod project;

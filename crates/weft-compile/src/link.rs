@@ -23,6 +23,8 @@ pub fn link(inputs: &Inputs) -> Linked {
     crate::gateway_api::link(&mut linker);
     crate::authorization::link(&mut linker);
     crate::peer_authentication::link(&mut linker);
+    crate::rate_limit::link(&mut linker);
+    crate::concurrency::link(&mut linker);
     crate::cross_checks::check(&mut linker);
     linker.diagnostics.sort_by(|a, b| (&a.origin.file, a.origin.line, &a.code).cmp(&(&b.origin.file, b.origin.line, &b.code)));
     linker.diagnostics.dedup();

@@ -41,6 +41,8 @@ pub struct Mesh {
     /// By namespace; those for all under the empty name.
     pub(crate) authorizations: BTreeMap<String, Vec<ScopedAuthorization>>,
     pub(crate) peer_authentications: PeerAuthentications,
+    pub(crate) rate_limits: Vec<crate::rate_limit::LinkedRateLimit>,
+    pub(crate) concurrency: Vec<crate::concurrency::LinkedConcurrency>,
 }
 
 /// Who may see a resource (`exportTo`).

@@ -10,8 +10,9 @@ use std::{
     sync::Arc,
 };
 use weft_model::{
-    Backend, ClusterName, GatewayListeners, HostPattern, HttpRoute, Inbound, InboundPort, Labels, ModelValue, Origin, Protocol, Retry,
-    Root, RouteAction, RouteTable, RouteTableName, SpiffeId, Target, TcpRoute, TcpRoutes, View, VirtualHost, Workload,
+    Backend, ClusterName, ConcurrencyPolicy, Counted, GatewayListeners, HostPattern, HttpRoute, Inbound, InboundPort, Labels, ModelValue,
+    Origin, Protocol, RateLimit, Retry, Root, RouteAction, RouteTable, RouteTableName, SpiffeId, Target, TcpRoute, TcpRoutes, View,
+    VirtualHost, Workload,
 };
 
 /// The proxy that asks.
@@ -81,6 +82,7 @@ pub fn project(mesh: &Mesh, proxy: &ProxyIdentity, roots: &BTreeSet<Root>) -> Pr
         };
         states.insert(root.clone(), state);
     }
+    projector.admission(proxy);
     projector.close();
     Projection { view: projector.view, roots: states }
 }
@@ -158,6 +160,22 @@ impl Projector<'_> {
             Backend::Cluster(name) => Some(name.clone()),
             Backend::Invalid { .. } => None,
         }));
+    }
+    /// What limits the requests that the values so far are about.
+    fn admission(&mut self, proxy: &ProxyIdentity) {
+        let services = self.mesh.hosts_of_workload(&proxy.workload_id);
+        let gateways = if self.client.gateway { self.mesh.gateway_api_keys(&proxy.namespace, &proxy.labels) } else { Vec::new() };
+        let me = Protected { namespace: &proxy.namespace, labels: &proxy.labels, services: &services, gateways: &gateways };
+        let limits: Vec<RateLimit> = self.mesh.rate_limits_for(&proxy.workload_id, &me, &self.view).collect();
+        let concurrency: Vec<ConcurrencyPolicy> = self.mesh.concurrency_for(&proxy.workload_id, &me, &self.view).collect();
+        for limit in limits {
+            self.clusters.extend(limit.limits.iter().filter_map(|rule| match &rule.counted {
+                Counted::Service(service) => Some(service.cluster.clone()),
+                Counted::Local(_) | Counted::Global(_) => None,
+            }));
+            self.view.insert(ModelValue::RateLimit(limit));
+        }
+        concurrency.into_iter().for_each(|policy| self.view.insert(ModelValue::Concurrency(policy)));
     }
     /// Adds the clusters that were met.
     fn close(&mut self) {

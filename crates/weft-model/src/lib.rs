@@ -37,12 +37,17 @@ mod telemetry;
 mod authorization;
 mod peer_authentication;
 
+mod concurrency;
+mod policy_scope;
+mod rate_limit;
+
 mod gateway;
 mod view;
 
 pub use authorization::*;
 pub use claims::*;
 pub use cluster::*;
+pub use concurrency::*;
 pub use cors::*;
 pub use expression::*;
 pub use fallback::*;
@@ -56,6 +61,8 @@ pub use ids::*;
 pub use log_format::*;
 pub use origin::*;
 pub use peer_authentication::*;
+pub use policy_scope::*;
+pub use rate_limit::*;
 pub use retry::*;
 pub use rewrite::*;
 pub use route_index::*;

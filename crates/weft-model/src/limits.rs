@@ -26,3 +26,5 @@ pub const EXPRESSION_BYTES_MAX: usize = 4096;
 pub const EXPRESSION_DEPTH_MAX: usize = 32;
 /// Most operators, names and values in a CEL expression.
 pub const EXPRESSION_NODES_MAX: usize = 512;
+/// Longest key of a rate limit or bulkhead, in bytes; a longer one is replaced by its hash.
+pub const LIMIT_KEY_BYTES_MAX: usize = 256;

@@ -1,7 +1,8 @@
 //! The view: what one proxy needs, as named values with content hashes. This is what travels.
 
 use crate::{
-    Authorization, Cluster, ClusterName, Endpoints, GatewayListeners, Inbound, RouteTable, RouteTableName, Service, TcpRoute, Telemetry,
+    Authorization, Cluster, ClusterName, ConcurrencyPolicy, Endpoints, GatewayListeners, Inbound, RateLimit, RouteTable, RouteTableName,
+    Service, TcpRoute, Telemetry,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -29,6 +30,10 @@ pub enum ModelValue {
     Endpoints(Endpoints),
     /// What it tells of its traffic.
     Telemetry(Box<Telemetry>),
+    /// Rates that its requests must keep to.
+    RateLimit(RateLimit),
+    /// How much may be under way at once.
+    Concurrency(ConcurrencyPolicy),
 }
 
 /// All TCP rules of one service port, first match wins.
@@ -62,6 +67,8 @@ impl ModelValue {
             Self::Cluster(c) => ResourceName::Cluster(c.name.clone()),
             Self::Endpoints(e) => ResourceName::Endpoints(e.cluster.clone()),
             Self::Telemetry(_) => ResourceName::Telemetry,
+            Self::RateLimit(r) => ResourceName::RateLimit(r.name.clone()),
+            Self::Concurrency(c) => ResourceName::Concurrency(c.name.clone()),
         }
     }
     /// Content hash: the first 8 bytes of SHA-256 over the JSON form, as 16 hex digits. It is the resource's version on the wire.
@@ -99,6 +106,10 @@ pub enum ResourceName {
     Endpoints(ClusterName),
     /// `telemetry`.
     Telemetry,
+    /// `rate-limit/<ns>/<name>`.
+    RateLimit(String),
+    /// `concurrency/<ns>/<name>`.
+    Concurrency(String),
 }
 
 impl fmt::Display for ResourceName {
@@ -113,6 +124,8 @@ impl fmt::Display for ResourceName {
             Self::Cluster(name) => write!(f, "cluster/{name}"),
             Self::Endpoints(name) => write!(f, "endpoints/{name}"),
             Self::Telemetry => f.write_str("telemetry"),
+            Self::RateLimit(name) => write!(f, "rate-limit/{name}"),
+            Self::Concurrency(name) => write!(f, "concurrency/{name}"),
         }
     }
 }
@@ -134,6 +147,8 @@ impl FromStr for ResourceName {
             }
             ("cluster", name) => name.parse().map(Self::Cluster),
             ("endpoints", name) => name.parse().map(Self::Endpoints),
+            ("rate-limit", name) if !name.is_empty() => Ok(Self::RateLimit(name.into())),
+            ("concurrency", name) if !name.is_empty() => Ok(Self::Concurrency(name.into())),
             _ => Err(wrong()),
         }
     }
@@ -235,6 +250,8 @@ mod tests {
             "tcp-routes/db.default.svc.cluster.local/5432",
             "cluster/outbound|9080|v1|reviews.default.svc.cluster.local",
             "endpoints/outbound|9080||reviews.default.svc.cluster.local",
+            "rate-limit/default/slow",
+            "concurrency/default/narrow",
         ] {
             assert_eq!(text.parse::<ResourceName>().expect(text).to_string(), text);
         }

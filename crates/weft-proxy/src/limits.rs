@@ -54,6 +54,8 @@ pub const UNKNOWN_MAX: usize = 4096;
 pub const TCP_DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest name accepted in a `Host`, in bytes.
 pub const AUTHORITY_BYTES_MAX: usize = 512;
+/// Keys of one rate limit or bulkhead that are told apart at once; of more, those used longest ago start anew.
+pub const LIMIT_KEYS_MAX: usize = 10_000;
 /// How often a worker hands its telemetry over.
 pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Reports waiting for the control client; beyond it they are dropped and counted.

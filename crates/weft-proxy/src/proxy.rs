@@ -31,6 +31,7 @@ pub struct ProxyHandle {
     stop: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
     readers: Vec<MetricsReader>,
+    registry: Registry,
     commands: Vec<mpsc::Sender<Command>>,
     gateway_status: watch::Sender<PortStates>,
 }
@@ -102,7 +103,7 @@ pub fn serve(mut config: ProxyConfig, shared: Arc<Shared>) -> io::Result<ProxyHa
     let gateway_status = watch::Sender::<PortStates>::default();
     let side = Side {
         shared: shared.clone(),
-        registry,
+        registry: registry.clone(),
         readers: readers.clone(),
         workers: commands.clone(),
         gateway: config.gateway.take(),
@@ -113,7 +114,7 @@ pub fn serve(mut config: ProxyConfig, shared: Arc<Shared>) -> io::Result<ProxyHa
         stop: stop.subscribe(),
     };
     threads.push(side::start(side)?);
-    Ok(ProxyHandle { shared, drain: Some(trigger), stop, threads, readers, commands, gateway_status })
+    Ok(ProxyHandle { shared, drain: Some(trigger), stop, threads, readers, registry, commands, gateway_status })
 }
 
 type Sockets = Vec<(TcpListener, Task)>;
@@ -244,6 +245,13 @@ impl ProxyHandle {
         let mut sum = weft_telemetry::MetricsSnapshot::default();
         self.readers.iter().for_each(|reader| sum.merge(&reader.snapshot()));
         sum
+    }
+
+    /// Limits that were hit, decisions of policies and other counters of this proxy, in the text format.
+    pub fn counters(&self) -> String {
+        let mut text = String::new();
+        self.registry.render_into(&mut text);
+        text
     }
 
     /// Clusters, pools and ejections of each worker.

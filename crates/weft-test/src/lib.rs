@@ -20,6 +20,7 @@
 //! `UPDATE=1` rewrites everything that is computed: diagnostics, views and what stands behind `=>`. The probes run the model's own
 //! evaluators on the projected view, as the proxy does.
 
+mod admission_text;
 mod explain_text;
 mod fixture;
 pub mod live;

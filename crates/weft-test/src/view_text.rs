@@ -28,6 +28,8 @@ pub(crate) fn view(running: &Running, who: &str, roots: &[&str]) -> String {
             ModelValue::Cluster(v) => cluster(&mut out, v),
             ModelValue::Endpoints(v) => endpoints(&mut out, v),
             ModelValue::Telemetry(v) => telemetry(&mut out, v),
+            ModelValue::RateLimit(v) => crate::admission_text::rate_limit(&mut out, v),
+            ModelValue::Concurrency(v) => crate::admission_text::concurrency(&mut out, v),
         }
     }
     out
@@ -81,7 +83,7 @@ fn inbound(out: &mut String, v: &Inbound) {
     }
 }
 
-fn json<T>(value: &T) -> String
+pub(crate) fn json<T>(value: &T) -> String
 where
     ModelJson: From<T>,
     T: Clone,
@@ -108,7 +110,8 @@ model_json!(
     weft_model::Condition,
     weft_model::RetryOn,
     weft_model::FallbackOn,
-    Cors
+    Cors,
+    weft_model::PolicyScope
 );
 
 fn authorization(out: &mut String, v: &Authorization) {

@@ -30,6 +30,12 @@ pub(crate) struct Exchange {
     pub received: Rc<Cell<u64>>,
     /// Places, connections and counts that last as long as the exchange.
     pub lasting: Lasting,
+    /// Places that admission gave it.
+    pub places: Option<crate::policy::Admitted>,
+    /// How a rate limit stands, for the answer.
+    pub standing: Option<crate::policy::Standing>,
+    /// Time until the answer began.
+    pub answered: Option<std::time::Duration>,
     /// Both sides of an accepted upgrade, until the tunnel between them starts.
     pub tunnel: Option<(OnUpgrade, OnUpgrade)>,
 }
@@ -143,7 +149,19 @@ impl Exchange {
             first: None,
         };
         let (received, lasting) = (Rc::default(), Lasting::default());
-        Box::new(Self { record, facts, worker, started: clock::now(), done: false, received, lasting, tunnel: None })
+        Box::new(Self {
+            record,
+            facts,
+            worker,
+            started: clock::now(),
+            done: false,
+            received,
+            lasting,
+            places: None,
+            standing: None,
+            answered: None,
+            tunnel: None,
+        })
     }
 
     /// Notes the normalised target.
@@ -169,6 +187,13 @@ impl Exchange {
     /// Notes the TLS of the upstream connection.
     pub(crate) fn upstream_tls(&mut self, tls: Option<&Rc<TlsRecord>>) {
         self.facts.tls = tls.cloned();
+    }
+
+    /// The answer's head is there.
+    pub(crate) fn note_answer(&mut self) {
+        if self.places.is_some() {
+            self.answered = Some(self.started.elapsed());
+        }
     }
 
     /// Nothing is recorded of it: others tell the whole.
@@ -204,6 +229,9 @@ impl Exchange {
         record.duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.lasting.release(ended == Ended::Complete);
         let edge = self.edge();
+        if let Some(places) = self.places.take() {
+            places.end(&self.record, self.answered.unwrap_or_else(|| self.started.elapsed()));
+        }
         let facts = &mut self.facts;
         self.worker.finish(&edge, &mut self.record, |record| {
             facts.fill(record);

@@ -22,6 +22,9 @@ pub(crate) enum Reject {
     /// A planned fault.
     FaultAbort { status: u16, grpc_status: Option<u8>, origin: Box<Origin> },
 
+    /// A rate or concurrency limit.
+    Limited(Box<crate::policy::Limited>),
+
     // Configuration.
     /// The route leads nowhere, as the compiler has said.
     InvalidBackend { status: u16, reason: String },
@@ -57,6 +60,7 @@ impl Reject {
             Self::UnknownHost(_) => 502,
             Self::NoRoute(_) => 404,
             Self::Denied(_) => 403,
+            Self::Limited(limited) => limited.status,
             Self::FaultAbort { status, .. } | Self::InvalidBackend { status, .. } => *status,
             Self::NoCluster(_)
             | Self::NoEndpoint { .. }
@@ -77,6 +81,7 @@ impl Reject {
             Self::BadRequest(_) => ResponseFlag::DownstreamProtocol,
             Self::UnknownHost(_) | Self::NoRoute(_) => ResponseFlag::NoRoute,
             Self::Denied(_) => ResponseFlag::Unauthorized,
+            Self::Limited(limited) => limited.flag,
             Self::FaultAbort { .. } => ResponseFlag::FaultAbort,
             Self::InvalidBackend { .. } | Self::NoCluster(_) => ResponseFlag::NoCluster,
             Self::NoEndpoint { .. } => ResponseFlag::NoHealthyUpstream,
@@ -98,6 +103,7 @@ impl Reject {
             Self::NoRoute(_) => details::ROUTE_NOT_FOUND.into(),
             Self::Denied(decision) if decision.reason.starts_with("no ALLOW") => details::NOT_ALLOWED.into(),
             Self::Denied(decision) => format!("{}[{}]", details::DENIED, decision.policy),
+            Self::Limited(limited) => limited.details.clone(),
             Self::FaultAbort { .. } => details::FAULT_ABORT.into(),
             Self::InvalidBackend { .. } | Self::NoCluster(_) => details::CLUSTER_NOT_FOUND.into(),
             Self::NoEndpoint { reason, .. } if reason.starts_with("the service has no") => details::NO_ENDPOINTS.into(),
@@ -120,6 +126,7 @@ impl Reject {
             Self::UnknownHost(host) => format!("no route: the mesh does not route {host}"),
             Self::NoRoute(host) => format!("no route: no rule for {host} takes this request"),
             Self::Denied(decision) => format!("access denied: {} ({})", decision.reason, decision.policy),
+            Self::Limited(limited) => limited.words.clone(),
             Self::FaultAbort { .. } => "fault filter abort".into(),
             Self::InvalidBackend { reason, .. } => reason.clone(),
             Self::NoCluster(name) => format!("the route's destination {name} does not exist"),
@@ -138,6 +145,7 @@ impl Reject {
     pub(crate) fn cause(&self) -> Option<Origin> {
         match self {
             Self::FaultAbort { origin, .. } => Some((**origin).clone()),
+            Self::Limited(limited) => Some(limited.origin.clone()),
             Self::NoEndpoint { cause, .. } => cause.as_deref().cloned(),
             Self::Overflow { cause, .. } => Some((**cause).clone()),
             _ => None,
@@ -149,6 +157,7 @@ impl Reject {
         match self {
             Self::FaultAbort { grpc_status: Some(code), .. } => *code,
             Self::Timeout { .. } => 4,
+            Self::Limited(limited) => limited.grpc_status,
             _ => match self.status().as_u16() {
                 400 => 13,
                 401 => 16,

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     destination,
-    policy::{Caller, PLAIN_TEXT, Permit, authorize, authorize_at_gateway},
+    policy::{Caller, Covered, PLAIN_TEXT, Permit, admit, authorize, authorize_at_gateway},
     worker::Config,
 };
 use bytes::Bytes;
@@ -82,6 +82,7 @@ async fn inbound(
         authorize(&config.snapshot, &caller, *port, Some(&head))
     };
     let permit = decided(decision, permit, exchange)?;
+    admission(conn, config, Covered { own: Some(*port), route: None, service: None }, &parts, &target, exchange).await?;
     let inbound_port = config.snapshot.inbound.as_ref().and_then(|i| i.ports.iter().find(|p| p.port == *port));
     let grpc = exchange.record.grpc;
     let version = inner_version(inbound_port.map_or(Protocol::Auto, |p| p.protocol), parts.version, grpc, upgrade.is_some(), false);
@@ -107,7 +108,10 @@ async fn outbound(
     let found = destination::route(conn, config, &parts, &target).await?;
     let (config, route) = (found.config, found.route);
     exchange.facts.route = Some(route.clone());
+    let own = matches!(conn.scope, Scope::Gateway { .. }).then(|| conn.port());
+    let service = config.snapshot.admission.is_some().then(|| found.service.clone()).flatten();
     exchange.called(found.service);
+    admission(conn, &config, Covered { own, route: Some(&route), service: service.as_deref() }, &parts, &target, exchange).await?;
     fault(conn, &route, exchange).await?;
     // A planned delay is not the upstream's: the time-out starts after it (Envoy's order of filters).
     let started = clock::now();
@@ -191,6 +195,20 @@ fn permit_to_leave(conn: &Connection, config: &Config, parts: &Parts, target: &T
     let caller = Caller { peer: conn.peer.as_ref(), source: conn.peer_address, destination: conn.local_address, sni: conn.sni.as_deref() };
     let (decision, permit) = authorize_at_gateway(&config.snapshot, &caller, conn.port(), Some(&head));
     decided(decision, permit, exchange)
+}
+
+/// Rate and concurrency limits, where there are any: after authorization, since they are per caller, and before anything is sent.
+async fn admission(
+    conn: &Rc<Connection>,
+    config: &Config,
+    covered: Covered<'_>,
+    parts: &Parts,
+    target: &Target,
+    exchange: &mut Exchange,
+) -> Result<(), Reject> {
+    let Some(limits) = &config.snapshot.admission else { return Ok(()) };
+    // Boxed: rare, and it would be part of every request's state.
+    Box::pin(admit(conn, config, limits, covered, parts, target, exchange)).await
 }
 
 /// Notes the decision; without a permit the call ends here.
@@ -347,6 +365,10 @@ fn finish(conn: &Rc<Connection>, outcome: Result<Reply, Reject>, mut exchange: B
             exchange.record.grpc_status = headers::grpc_status(response.headers()).filter(|_| exchange.record.grpc);
             *response.version_mut() = version;
             conn.introduce_callee(response.headers_mut());
+            exchange.note_answer();
+            if let Some(standing) = &exchange.standing {
+                standing.write(response.headers_mut());
+            }
             return response.map(|body| ResponseBody::upstream(body, exchange, deadline));
         }
         Ok(Reply::Upgraded(response)) => {
@@ -361,6 +383,9 @@ fn finish(conn: &Rc<Connection>, outcome: Result<Reply, Reject>, mut exchange: B
         }
         Err(reject) => {
             let mut response = refuse(&reject, &mut exchange);
+            if let Reject::Limited(limited) = &reject {
+                limited.write(response.headers_mut());
+            }
             // What could not be understood may be followed by more of the kind; plain text has no business on a STRICT port.
             let plain = matches!(&reject, Reject::Denied(decision) if decision.reason == PLAIN_TEXT);
             if (plain || matches!(reject, Reject::BadRequest(_))) && version != Version::HTTP_2 {

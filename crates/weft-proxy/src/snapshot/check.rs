@@ -1,7 +1,10 @@
 //! What a value must satisfy before this proxy runs it. The control plane checks too; a proxy does not rely on it.
 
 use super::Rejection;
-use weft_model::{Backend, Endpoint, EndpointTls, GatewayListeners, HeaderEdits, HttpRoute, ModelValue, ResourceName, RouteAction, Target};
+use weft_model::{
+    Backend, ConcurrencyPolicy, Counted, Endpoint, EndpointTls, GatewayListeners, HeaderEdits, HttpRoute, ModelValue, RateLimit,
+    ResourceName, RouteAction, Target,
+};
 
 /// Everything that is wrong with `value`, as field and reason.
 pub(super) fn check(name: &ResourceName, value: &ModelValue) -> Vec<Rejection> {
@@ -33,6 +36,8 @@ pub(super) fn check(name: &ResourceName, value: &ModelValue) -> Vec<Rejection> {
         | ModelValue::Service(_)
         | ModelValue::Cluster(_)
         | ModelValue::Telemetry(_) => {}
+        ModelValue::RateLimit(policy) => found.rate_limit(policy),
+        ModelValue::Concurrency(policy) => found.concurrency(policy),
     }
     found.rejections
 }
@@ -93,6 +98,27 @@ impl Findings<'_> {
         // Without an identity to check, mutual TLS would trust whoever answers.
         if endpoint.tls == EndpointTls::Mesh && endpoint.identity.is_none() {
             self.add(format!("{at}.identity"), "a mesh endpoint needs the identity that it must prove");
+        }
+    }
+
+    fn rate_limit(&mut self, policy: &RateLimit) {
+        for (l, limit) in policy.limits.iter().enumerate() {
+            if let Counted::Local(rate) | Counted::Global(rate) = limit.counted
+                && (rate.requests == 0 || rate.per_ms == 0 || rate.burst == 0)
+            {
+                self.add(format!("limits[{l}].counted"), "requests, time and burst must be at least 1");
+            }
+        }
+    }
+
+    fn concurrency(&mut self, policy: &ConcurrencyPolicy) {
+        for (b, bulkhead) in policy.bulkheads.iter().enumerate() {
+            if bulkhead.requests == 0 {
+                self.add(format!("bulkheads[{b}].requests"), "a bulkhead without a place lets nothing through");
+            }
+        }
+        if policy.adaptive.as_ref().is_some_and(|a| a.requests_min == 0 || a.requests_min > a.requests_max) {
+            self.add("adaptive", "the least limit must be at least 1 and at most the largest");
         }
     }
 

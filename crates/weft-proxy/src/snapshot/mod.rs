@@ -63,6 +63,8 @@ pub struct Snapshot {
     pub telemetry: Arc<Telemetry>,
     /// Listeners, for a gateway.
     pub gateway: Option<Arc<GatewayListeners>>,
+    /// Limits on its requests, when there are any.
+    pub(crate) admission: Option<Arc<crate::policy::Admission>>,
     /// Services by every name that they answer to.
     services: HashMap<String, Arc<Service>>,
     addresses: HashMap<IpAddr, Arc<Service>>,
@@ -100,6 +102,7 @@ pub fn build(view: &View, previous: Option<&Snapshot>) -> (Snapshot, Vec<Rejecti
 impl Snapshot {
     fn index(&mut self, previous: Option<&Snapshot>) {
         let values = std::mem::take(&mut self.values);
+        let mut admission = crate::policy::Admission::default();
         for (name, versioned) in &values {
             match &*versioned.value {
                 ModelValue::Inbound(inbound) => self.inbound = Some(Arc::new(inbound.clone())),
@@ -117,8 +120,11 @@ impl Snapshot {
                 }
                 ModelValue::Endpoints(_) => {}
                 ModelValue::Telemetry(telemetry) => self.telemetry = Arc::new(telemetry.as_ref().clone()),
+                ModelValue::RateLimit(policy) => admission.rate_limit(policy, previous),
+                ModelValue::Concurrency(policy) => admission.concurrency(policy, previous),
             }
         }
+        self.admission = admission.some();
         self.values = values;
     }
 

@@ -6,12 +6,14 @@ mod fixture;
 
 mod thread;
 
+mod concurrency;
 mod gateway;
 mod goldens;
 mod hostile;
 mod http;
 mod mtls;
 mod policy;
+mod rate_limit;
 mod retries;
 mod side;
 mod tcp;

@@ -32,6 +32,8 @@ pub(super) fn kind(text: &str) -> String {
         ("ServiceEntry", "se"),
         ("WorkloadEntry", "we"),
         ("AuthorizationPolicy", "ap"),
+        ("RateLimit", "rl"),
+        ("ConcurrencyPolicy", "cp"),
         ("PeerAuthentication", "pa"),
         ("Service", "svc"),
         ("ServiceAccount", "sa"),
