@@ -189,15 +189,13 @@ fn verdict(text: &str, answer: &Answer, clusters: &BTreeMap<String, String>) -> 
     let status: Option<u16> =
         words.first().filter(|w| w.len() == 3).or_else(|| words.get(1).filter(|_| words[0] == "respond")).and_then(|w| w.parse().ok());
     let forwarded = !cluster.is_empty() && named.iter().any(|w| **w == cluster);
+    // `1/4`: a share of several targets.
+    let weighted = words.iter().any(|w| w.len() == 3 && w.contains('/'));
     let right = match (status, named.is_empty()) {
         (Some(status), true) => answer.status == status && cluster.is_empty(),
         // Weighted between a destination and a reference that leads nowhere, in either order.
         (Some(status), false) => answer.status == status || forwarded,
-        (None, _) => {
-            forwarded
-                || (named.len() < words.iter().filter(|w| w.contains('/') && w.len() == 3).count()
-                    && words.contains(&&*answer.status.to_string()))
-        }
+        (None, _) => forwarded || (weighted && words.contains(&answer.status.to_string().as_str())),
     };
     let redirected = status.is_none_or(|s| !(300..400).contains(&s) || words.get(1) == Some(&answer.header("location")));
     let ruled = !forwarded || after("route").is_none_or(|name| name == answer.header(RULE));
