@@ -2,6 +2,7 @@
 
 mod bench;
 mod demo;
+mod fuzz;
 mod generate;
 #[cfg(feature = "generate")]
 mod proto;
@@ -21,10 +22,12 @@ cargo xtask <command>
   up [--release] [ARGS]   build the page and the program, then `weft up --demo` (or `weft up ARGS`)
   test [--install] [STEP] format, lints, tidy, tests, and the page's tests; ends with a count.
                           --install fetches what is missing with apt-get (as root); STEP is one of
-                          fmt, clippy, tidy, rust, ui
+                          fmt, clippy, tidy, rust, fuzz, ui
   tidy                    check the rules of the repository (UPDATE=1 rewrites the ratchet)
   generate                write the generated sources again (protobuf, API client, schemas)
   bench load [ARGS]       load test beside the direct path and the proxies that are installed
+  fuzz [TARGET] [--seconds N] [--keep]
+                          run the fuzz targets from their kept corpus, a minute each
   ui                      build the page only
 ";
 
@@ -50,6 +53,7 @@ fn run(args: &[String]) -> Result<ExitCode> {
         "tidy" => tidy::main(),
         "generate" => generate::generate(),
         "bench" => bench::bench(rest),
+        "fuzz" => fuzz::main(rest),
         "ui" => ui::build().map(|_| ExitCode::SUCCESS),
         "help" | "--help" | "-h" => {
             print!("{USAGE}");

@@ -2,12 +2,15 @@
 
 use crate::{
     demo::Demo,
-    root,
+    fuzz, root,
     steps::{self, Step},
     tidy, tools, ui,
 };
 use anyhow::Result;
 use std::process::{Command, ExitCode};
+
+/// How long each fuzz target runs.
+const FUZZ_SECONDS: u64 = 60;
 
 /// Runs all steps, or those that are named.
 pub(crate) fn test(args: &[String]) -> Result<ExitCode> {
@@ -31,6 +34,9 @@ pub(crate) fn test(args: &[String]) -> Result<ExitCode> {
     }
     if wanted("rust") {
         done.push(rust()?);
+    }
+    if wanted("fuzz") {
+        done.push(fuzz::run(&[], FUZZ_SECONDS, false)?);
     }
     if wanted("ui") {
         done.extend(page()?);
