@@ -22,7 +22,7 @@ cargo xtask <command>
   up [--release] [ARGS]   build the page and the program, then `weft up --demo` (or `weft up ARGS`)
   test [--install] [STEP] format, lints, tidy, tests, and the page's tests; ends with a count.
                           --install fetches what is missing with apt-get (as root); STEP is one of
-                          fmt, clippy, tidy, rust, fuzz, ui
+                          fmt, clippy, tidy, rust, instructions, fuzz, ui
   tidy                    check the rules of the repository (UPDATE=1 rewrites the ratchet)
   generate                write the generated sources again (protobuf, API client, schemas)
   bench load [ARGS]       load test beside the direct path and the proxies that are installed

@@ -35,6 +35,9 @@ pub(crate) fn test(args: &[String]) -> Result<ExitCode> {
     if wanted("rust") {
         done.push(rust()?);
     }
+    if wanted("instructions") {
+        done.extend(instructions()?);
+    }
     if wanted("fuzz") {
         done.push(fuzz::run(&[], FUZZ_SECONDS, false)?);
     }
@@ -46,7 +49,9 @@ pub(crate) fn test(args: &[String]) -> Result<ExitCode> {
 
 /// Tells, or installs, what the tests need; without it they are skipped, and say so.
 fn prepare(install: bool) -> Result<()> {
-    let missing = tools::missing(&[&tools::CC, &tools::NODE, &tools::NPM, &tools::CHROMIUM, &tools::NFT, &tools::IP, &tools::CURL]);
+    let build = [&tools::CC, &tools::CXX, &tools::NODE, &tools::NPM];
+    let test = [&tools::CHROMIUM, &tools::NFT, &tools::IP, &tools::CURL, &tools::VALGRIND, &tools::H2LOAD, &tools::PROMTOOL];
+    let missing = tools::missing(&[build.as_slice(), test.as_slice()].concat());
     if install {
         return tools::install(&missing);
     }
@@ -72,6 +77,22 @@ fn rust() -> Result<Step> {
         true => steps::run("rust", cargo().args(["nextest", "run", "--workspace", "--locked", "--no-fail-fast"])),
         false => steps::run("rust", cargo().args(["test", "--workspace", "--lib", "--bins", "--tests", "--locked", "--no-fail-fast"])),
     }
+}
+
+/// Instructions per request against the bars of `bench/instructions.txt`.
+fn instructions() -> Result<Option<Step>> {
+    if !tools::VALGRIND.present() || !tools::H2LOAD.present() {
+        eprintln!("── instructions: SKIPPED, valgrind or h2load is missing");
+        return Ok(None);
+    }
+    let built = steps::run("instructions", cargo().args(["build", "--release", "--locked", "-p", "weft-bench"]))?;
+    if !built.ok {
+        return Ok(Some(built));
+    }
+    let metadata = tidy::metadata()?;
+    let program = format!("{}/release/weft-bench", metadata["target_directory"].as_str().unwrap_or("target"));
+    let bar = root().join("bench/instructions.txt");
+    Ok(Some(steps::run("instructions", Command::new(program).arg("instructions").arg("--bar").arg(bar))?))
 }
 
 /// Type check and browser tests of the page.

@@ -25,6 +25,13 @@ pub(crate) const IP: Tool =
     Tool { program: "ip", packages: &["iproute2"], purpose: "captures the traffic of `weft run` programs", major_min: 0 };
 pub(crate) const CURL: Tool =
     Tool { program: "curl", packages: &["curl"], purpose: "is used as an unmodified program in tests", major_min: 0 };
+pub(crate) const CXX: Tool = Tool { program: "c++", packages: &["build-essential"], purpose: "builds the fuzz targets", major_min: 0 };
+pub(crate) const VALGRIND: Tool =
+    Tool { program: "valgrind", packages: &["valgrind"], purpose: "counts the instructions of a request", major_min: 0 };
+pub(crate) const H2LOAD: Tool =
+    Tool { program: "h2load", packages: &["nghttp2-client"], purpose: "sends gRPC requests in benches", major_min: 0 };
+pub(crate) const PROMTOOL: Tool =
+    Tool { program: "promtool", packages: &["prometheus"], purpose: "checks the metrics' text", major_min: 0 };
 
 impl Tool {
     /// Is it there, and new enough?

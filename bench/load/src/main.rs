@@ -4,6 +4,7 @@
 
 mod certificates;
 mod client;
+mod instructions;
 mod origin;
 mod pair;
 mod paths;
@@ -24,6 +25,7 @@ const USAGE: &str = "\
 weft-bench load [--weft PATH] [--data DIR] [--rounds N] [--seconds N] [--rate N] [--only direct,weft,pair,nginx,haproxy,envoy]
                 [--envoy PATH] [--quick]
 weft-bench paths [--data DIR] [--rounds N] [--only hop,grpc-hop,grpc,tcp,handshake,idle] [--subjects pair,envoy,haproxy,nginx] [--envoy PATH]
+weft-bench instructions [--bar FILE]
 weft-bench origin [--listen ADDRESS:PORT] [--protocol HTTP|GRPC|TCP]
 weft-bench proxy --side server|client|alone --next ADDRESS:PORT --folder DIR [--protocol HTTP|GRPC|TCP]
 weft-bench client --target ADDRESS:PORT [--host NAME] [--connections N] [--seconds N] [--warmup N] [--rate N] [--roots FILE]
@@ -45,6 +47,7 @@ fn run(args: &[String]) -> Result<()> {
     let options = Options::parse(rest)?;
     match command.as_str() {
         "load" => scenario::load(&options),
+        "instructions" => instructions::instructions(&options),
         "paths" => paths::paths(&options),
         "origin" => origin::run(options.text("listen").unwrap_or("127.0.0.1:0"), options.text("protocol").unwrap_or("HTTP")),
         "proxy" => {

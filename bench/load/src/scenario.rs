@@ -146,12 +146,17 @@ impl Children {
 
     /// Starts this program again with `args` and waits for the address that it prints.
     pub(crate) fn listening(&mut self, args: &[&str]) -> Result<String> {
-        let mut child = Command::new(std::env::current_exe()?).args(args).stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        self.started(Command::new(std::env::current_exe()?).args(args))
+    }
+
+    /// Starts `command` and waits for the address that it prints.
+    pub(crate) fn started(&mut self, command: &mut Command) -> Result<String> {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
         let stdout = child.stdout.take().context("no output")?;
         self.0.push(child);
         let mut line = String::new();
         BufReader::new(stdout).read_line(&mut line)?;
-        Ok(line.trim().strip_prefix("listening ").with_context(|| format!("{args:?} did not start"))?.to_owned())
+        Ok(line.trim().strip_prefix("listening ").with_context(|| format!("{command:?} did not start"))?.to_owned())
     }
 }
 
