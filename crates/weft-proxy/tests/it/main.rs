@@ -7,6 +7,7 @@ mod fixture;
 mod thread;
 
 mod concurrency;
+mod faults;
 mod gateway;
 mod goldens;
 mod hostile;
