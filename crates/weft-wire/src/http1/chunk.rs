@@ -182,7 +182,7 @@ fn extensions_are_legal(mut rest: &[u8]) -> bool {
         *bytes = &bytes[count..];
     };
     let token = |bytes: &mut &[u8]| {
-        let count = bytes.iter().take_while(|b| is_token(**b)).count();
+        let count = bytes.iter().take_while(|b| head::is_token(**b)).count();
         *bytes = &bytes[count..];
         count > 0
     };
@@ -219,11 +219,6 @@ fn quoted(bytes: &mut &[u8]) -> bool {
     }
     *bytes = &bytes[at + 1..];
     true
-}
-
-/// RFC 9110 §5.6.2.
-fn is_token(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
 }
 
 /// Where the trailers end: after their empty line, which may be all of them.

@@ -284,14 +284,8 @@ impl Expected {
     }
 
     fn read(&mut self, bytes: &[u8], most: HeadLimits) -> Result<Option<(usize, ResponseHead)>, Malformed> {
-        if !bytes.starts_with(&b"HTTP/"[..bytes.len().min(5)]) {
-            return Err(Malformed::new("this is not an HTTP response"));
-        }
-        let Some(end) = head::end_of_head(&bytes[..bytes.len().min(most.bytes)], self.seen)? else {
+        let Some(end) = head::end_of_response_head(bytes, self.seen, most.bytes)? else {
             self.seen = bytes.len();
-            if self.seen >= most.bytes {
-                return Err(Malformed::limit(502, "HEADER_BYTES_MAX", "the response's head is too long"));
-            }
             return Ok(None);
         };
         let bytes = Bytes::copy_from_slice(&bytes[..end]);

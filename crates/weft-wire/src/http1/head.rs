@@ -102,6 +102,41 @@ pub(super) fn end_of_head(bytes: &[u8], seen: usize) -> Result<Option<usize>, Ma
     Ok(None)
 }
 
+/// Bytes before a request that are passed over, and where its head ends behind them, once all of it is here. `seen` bytes were looked
+/// at before.
+///
+/// RFC 9112 §2.2: one empty line before a request is the leftover of a sloppy caller's last body.
+pub(super) fn bounds(bytes: &[u8], seen: usize, may_skip: bool, most: usize) -> Result<(usize, Option<usize>), Malformed> {
+    let skip = if may_skip && bytes.starts_with(b"\r\n") { 2 } else { 0 };
+    let (bytes, seen) = (&bytes[skip..], if skip > 0 { 0 } else { seen });
+    match bytes {
+        [] => return Ok((skip, None)),
+        [b'\r'] if skip == 0 && may_skip => return Ok((skip, None)),
+        [first, ..] if is_token(*first) => {}
+        _ => return Err(Malformed::new("this is not an HTTP request")),
+    }
+    match end_of_head(&bytes[..bytes.len().min(most)], seen)? {
+        None if bytes.len() >= most => Err(Malformed::limit(431, "HEADER_BYTES_MAX", "the request's head is too long")),
+        end => Ok((skip, end)),
+    }
+}
+
+/// Where a response's head ends, once all of it is here.
+pub(super) fn end_of_response_head(bytes: &[u8], seen: usize, most: usize) -> Result<Option<usize>, Malformed> {
+    if !bytes.starts_with(&b"HTTP/"[..bytes.len().min(5)]) {
+        return Err(Malformed::new("this is not an HTTP response"));
+    }
+    match end_of_head(&bytes[..bytes.len().min(most)], seen)? {
+        None if bytes.len() >= most => Err(Malformed::limit(502, "HEADER_BYTES_MAX", "the response's head is too long")),
+        end => Ok(end),
+    }
+}
+
+/// RFC 9110 §5.6.2.
+pub(super) fn is_token(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+}
+
 /// Reads a request's head: `bytes` ends with its empty line. `headers` is empty and lends its room.
 pub fn request(bytes: &Bytes, rule: TargetRule, most: HeadLimits, headers: HeaderMap) -> Result<RequestHead, Malformed> {
     let (line, rest) = first_line(bytes)?;

@@ -16,6 +16,7 @@ mod names;
 mod server;
 mod spare;
 mod timer;
+pub mod whole;
 mod write;
 
 pub use body::{Body, OnUpgrade};

@@ -197,27 +197,16 @@ impl Server {
     }
 
     fn read_head(&mut self, link: &mut Link) -> Result<Option<RequestHead>, Malformed> {
-        // RFC 9112 §2.2: one empty line before a request is the leftover of a sloppy caller's last body.
-        if !self.skipped_line && link.unread.as_slice().starts_with(b"\r\n") {
-            link.unread.consume(2);
+        let (skip, end) = head::bounds(link.unread.as_slice(), self.seen, !self.skipped_line, self.options.head.bytes)?;
+        if skip > 0 {
+            link.unread.consume(skip);
             self.skipped_line = true;
         }
-        let bytes = link.unread.as_slice();
-        match bytes {
-            [] | [b'\r'] => return Ok(None),
-            [b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~', ..] => {
-            }
-            _ => return Err(Malformed::new("this is not an HTTP request")),
-        }
-        let most = self.options.head.bytes;
-        let Some(end) = head::end_of_head(&bytes[..bytes.len().min(most)], self.seen)? else {
-            self.seen = bytes.len();
-            if self.seen >= most {
-                return Err(Malformed::limit(431, "HEADER_BYTES_MAX", "the request's head is too long"));
-            }
+        let Some(end) = end else {
+            self.seen = link.unread.len();
             return Ok(None);
         };
-        let bytes = Bytes::copy_from_slice(&bytes[..end]);
+        let bytes = Bytes::copy_from_slice(&link.unread.as_slice()[..end]);
         let head = head::request(&bytes, self.options.target, self.options.head, spare::header_map())?;
         link.unread.consume(end);
         Ok(Some(head))
