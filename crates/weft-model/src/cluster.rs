@@ -1,6 +1,8 @@
 //! Clusters: a service port (or a subset of it) as something to send to, with balancing, limits and ejection.
 
-use crate::{Endpoint, NameError, Origin, Protocol};
+use crate::{
+    Balancing, Endpoint, HashPolicy, HealthCheck, LocalityPolicy, NameError, Origin, OutlierDetection, Protocol, SlowStart,
+};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 
@@ -46,21 +48,6 @@ impl From<ClusterName> for String {
     }
 }
 
-/// How an endpoint is chosen.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum Balancing {
-    /// The one with fewer requests in flight, of two drawn at random.
-    #[default]
-    LeastRequest,
-    /// In turn, by weight.
-    RoundRobin,
-    /// At random, by weight.
-    Random,
-    /// The address that the caller wanted.
-    Passthrough,
-}
-
 /// Bounds on what is sent to a cluster (DestinationRule `connectionPool`). `None` is the field's own default: no bound.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -83,26 +70,64 @@ pub struct ConnectionLimits {
     /// Time to connect, in milliseconds; 10 s when not set.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect_timeout_ms: Option<u64>,
-    /// Time after which an idle connection is closed, in milliseconds; 1 h when not set.
+    /// Time after which an idle HTTP connection is closed, in milliseconds; 0: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle_timeout_ms: Option<u64>,
+    /// Time without a byte after which an opaque connection is closed, in milliseconds; 1 h when not set, 0: never.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp_idle_timeout_ms: Option<u64>,
+    /// Age at which a connection is closed, in milliseconds; requests in flight on it finish.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connection_age_ms_max: Option<u64>,
+    /// Keep-alive probes of TCP.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tcp_keepalive: Option<TcpKeepalive>,
+    /// Streams on one HTTP/2 connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub streams_max: Option<u32>,
+    /// HTTP/2 pings.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http2_keepalive: Option<Http2Keepalive>,
+    /// Which HTTP a plain HTTP port is spoken to in.
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub http_version: HttpVersionChoice,
 }
 
-/// Ejection of an endpoint that fails several times in a row (DestinationRule `outlierDetection`).
+/// TCP keep-alive; what is absent is the system's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TcpKeepalive {
+    /// Probes without an answer before the connection is given up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub probes: Option<u32>,
+    /// Idle time before the first, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_s: Option<u64>,
+    /// Time between two, in seconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub interval_s: Option<u64>,
+}
+
+/// HTTP/2 keep-alive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct OutlierDetection {
-    /// 5xx answers (and connection failures, which count as 5xx) in a row; 0 turns it off.
-    pub consecutive_5xx: u32,
-    /// 502, 503, 504 and connection failures in a row; 0 turns it off.
-    pub consecutive_gateway_errors: u32,
-    /// First ejection, in milliseconds; the nth lasts n times as long.
-    pub base_ejection_ms: u64,
-    /// How often ejected endpoints are looked at again, in milliseconds.
+pub struct Http2Keepalive {
+    /// Time between two pings, in milliseconds.
     pub interval_ms: u64,
-    /// Share of endpoints that may be out at once, in percent; at least one endpoint may be.
-    pub ejection_percent_max: u8,
-    /// Where it was written.
-    pub origin: Origin,
+    /// Longest wait for the answer, in milliseconds.
+    pub timeout_ms: u64,
+}
+
+/// Which HTTP a port declared as HTTP is spoken to in (`h2UpgradePolicy`, `useClientProtocol`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum HttpVersionChoice {
+    /// As the port declares.
+    #[default]
+    Declared,
+    /// HTTP/2, whatever the caller speaks.
+    Upgrade,
+    /// What the caller speaks.
+    Client,
 }
 
 /// Retries as a share of requests, so that they cannot multiply a failure.
@@ -112,11 +137,14 @@ pub struct RetryBudget {
     pub percent: u8,
     /// And this many are always allowed.
     pub concurrency_min: u32,
+    /// Requests that began in the last so many milliseconds count too, in flight or not; 0: only those in flight.
+    #[serde(default, skip_serializing_if = "crate::is_default")]
+    pub interval_ms: u64,
 }
 
 impl Default for RetryBudget {
     fn default() -> Self {
-        Self { percent: 20, concurrency_min: 3 }
+        Self { percent: 20, concurrency_min: 3, interval_ms: 0 }
     }
 }
 
@@ -146,6 +174,21 @@ pub struct Cluster {
     /// Balancing.
     #[serde(default)]
     pub balancing: Balancing,
+    /// What `RING_HASH` and `MAGLEV` hash by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hash: Option<HashPolicy>,
+    /// Preference by place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locality: Option<LocalityPolicy>,
+    /// Warm-up of new endpoints.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slow_start: Option<SlowStart>,
+    /// Where fewer endpoints than this share are usable, all are used, in percent; 0: never.
+    #[serde(default, skip_serializing_if = "crate::is_default")]
+    pub panic_percent: u8,
+    /// Active health checks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub health_check: Option<HealthCheck>,
     /// Limits.
     #[serde(default, skip_serializing_if = "crate::is_default")]
     pub limits: ConnectionLimits,

@@ -28,7 +28,11 @@ mod rewrite;
 mod route_index;
 mod tcp_route;
 
+mod balancing;
 mod cluster;
+mod health_check;
+mod locality;
+mod outlier;
 
 mod expression;
 mod log_format;
@@ -45,6 +49,7 @@ mod gateway;
 mod view;
 
 pub use authorization::*;
+pub use balancing::*;
 pub use claims::*;
 pub use cluster::*;
 pub use concurrency::*;
@@ -53,13 +58,16 @@ pub use expression::*;
 pub use fallback::*;
 pub use gateway::*;
 pub use grpc_status::*;
+pub use health_check::*;
 pub use header_edits::*;
 pub use hedging::*;
 pub use http_route::*;
 pub(crate) use ids::ids_error;
 pub use ids::*;
+pub use locality::*;
 pub use log_format::*;
 pub use origin::*;
+pub use outlier::*;
 pub use peer_authentication::*;
 pub use policy_scope::*;
 pub use rate_limit::*;

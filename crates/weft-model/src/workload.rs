@@ -93,6 +93,9 @@ pub struct Endpoint {
     /// Locality as `region/zone/subzone`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub locality: String,
+    /// The labels that the cluster's locality policy looks at.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    pub labels: Labels,
     /// False when its health check fails: kept in the list for the UI, not used.
     #[serde(default = "yes")]
     pub healthy: bool,
@@ -134,6 +137,9 @@ impl std::fmt::Display for EndpointAddress {
 pub struct Inbound {
     /// The workload itself.
     pub workload: Workload,
+    /// How many workloads of its kind (canonical service) run in each zone (`region/zone`), itself included; for zone-aware balancing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub zones: BTreeMap<String, u32>,
     /// Its ports, each with the mutual TLS mode that applies.
     pub ports: Vec<InboundPort>,
     /// Mode for a port that is not listed.

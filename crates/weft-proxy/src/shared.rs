@@ -5,6 +5,7 @@ use arc_swap::ArcSwap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 use weft_pki::SvidState;
+use weft_std::clock::{self, Instant};
 use weft_telemetry::Report;
 
 /// Shared by all threads of one proxy.
@@ -12,6 +13,8 @@ use weft_telemetry::Report;
 pub struct Shared {
     snapshot: ArcSwap<Snapshot>,
     generation: watch::Sender<u64>,
+    /// Zero of the time that the workers share (ejections, warm-ups).
+    pub(crate) epoch: Instant,
     /// Certificate, key and trust bundle of this proxy; the control client installs and rotates them.
     pub svid: SvidState,
     /// Cold misses go here.
@@ -24,7 +27,7 @@ impl Shared {
     /// With an empty snapshot: everything is refused until the first is published.
     pub fn new(svid: SvidState, needs: Needs, reports: mpsc::Sender<Report>) -> Arc<Self> {
         let snapshot = ArcSwap::from_pointee(Snapshot::default());
-        Arc::new(Self { snapshot, generation: watch::Sender::new(0), svid, needs, reports })
+        Arc::new(Self { snapshot, generation: watch::Sender::new(0), epoch: clock::now(), svid, needs, reports })
     }
 
     /// The snapshot in use.

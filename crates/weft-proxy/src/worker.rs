@@ -62,7 +62,7 @@ pub(crate) struct Config {
 
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>, settings: Arc<Settings>, tasks: Spawner, drain: DrainWatch, telemetry: Telemetry) -> Rc<Self> {
-        let epoch = clock::now();
+        let epoch = shared.epoch;
         let empty = Config::new(shared.snapshot(), &HashMap::default(), epoch, &settings.name);
         Rc::new(Self {
             shared,
