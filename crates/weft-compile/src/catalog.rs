@@ -175,6 +175,7 @@ pub(crate) fn plain_endpoint(address: EndpointAddress) -> Endpoint {
         target_port: 0,
         weight: 1,
         locality: String::new(),
+        labels: Labels::new(),
         healthy: true,
     }
 }

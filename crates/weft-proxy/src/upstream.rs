@@ -13,15 +13,16 @@ use std::{
     time::Duration,
 };
 use tokio::sync::Notify;
-use weft_balance::{Balancer, EjectionChange, EndpointId, NoEndpoint, Outcome, Pick, RetryGate, Slot};
+use weft_balance::{Balancer, EjectionChange, EndpointId, NoEndpoint, Outcome, Pick, Slot, WorkerRequests};
 use weft_model::{Endpoint, EndpointTls, UpstreamTls};
-use weft_std::clock::Instant;
+use weft_std::clock::{self, Instant};
 
 /// A cluster and everything under way towards it from this worker.
 pub(crate) struct Upstream {
     entry: RefCell<Arc<ClusterEntry>>,
     balancer: RefCell<Balancer>,
-    gate: RefCell<RetryGate>,
+    /// This worker's requests, for the retry budget.
+    requests: Arc<WorkerRequests>,
     pools: RefCell<HashMap<EndpointId, Rc<Chosen>>>,
     freed: Rc<Notify>,
     /// Zero of the balancer's time.
@@ -40,11 +41,11 @@ pub(crate) struct Chosen {
 impl Upstream {
     pub(crate) fn new(entry: Arc<ClusterEntry>, epoch: Instant) -> Rc<Self> {
         let mut balancer = Balancer::default();
-        balancer.update(&entry.cluster, &usable(&entry));
+        balancer.update(entry.plan.clone());
         Rc::new(Self {
+            requests: entry.gate.worker(),
             entry: RefCell::new(entry),
             balancer: RefCell::new(balancer),
-            gate: RefCell::default(),
             pools: RefCell::default(),
             freed: Rc::default(),
             epoch,
@@ -59,7 +60,7 @@ impl Upstream {
         let tls_changed = self.entry.borrow().cluster.tls != entry.cluster.tls;
         *self.entry.borrow_mut() = entry.clone();
         let mut balancer = self.balancer.borrow_mut();
-        balancer.update(&entry.cluster, &usable(entry));
+        balancer.update(entry.plan.clone());
         let mut pools = self.pools.borrow_mut();
         pools.retain(|id, _| !tls_changed && balancer.contains(*id));
         #[allow(clippy::iter_over_hash_type, reason = "each is set to the same value")]
@@ -87,9 +88,20 @@ impl Upstream {
 
     /// The next endpoint.
     pub(crate) fn pick(self: &Rc<Self>, now: Instant, rolls: (u32, u32), tried: &[EndpointId]) -> Result<Rc<Chosen>, Reject> {
+        self.pick_by(now, rolls, tried, None)
+    }
+
+    /// As `pick`, for a request with this hash.
+    pub(crate) fn pick_by(
+        self: &Rc<Self>,
+        now: Instant,
+        rolls: (u32, u32),
+        tried: &[EndpointId],
+        hash: Option<u64>,
+    ) -> Result<Rc<Chosen>, Reject> {
         let mut balancer = self.balancer.borrow_mut();
         let now = now.saturating_duration_since(self.epoch);
-        match balancer.pick(&Pick { now, rolls, tried }) {
+        match balancer.pick(&Pick { now, rolls, tried, hash }) {
             Ok((id, endpoint)) => {
                 if let Some(chosen) = self.pools.borrow().get(&id) {
                     return Ok(chosen.clone());
@@ -102,10 +114,16 @@ impl Upstream {
                 let reason = match why {
                     NoEndpoint::Empty => "the service has no endpoint",
                     NoEndpoint::Unhealthy => "no endpoint of the service is healthy",
+                    NoEndpoint::FailsCheck => "all endpoints of the service fail their active health check",
                     NoEndpoint::Ejected => "all endpoints of the service are ejected after errors in a row",
                 };
-                let ejector = balancer.outlier().filter(|_| why == NoEndpoint::Ejected).map(|o| o.origin.clone());
-                let cause = ejector.unwrap_or_else(|| self.entry.borrow().cluster.origin.clone());
+                let cluster = &self.entry.borrow().cluster;
+                let by = match why {
+                    NoEndpoint::Ejected => balancer.outlier().map(|o| &o.origin),
+                    NoEndpoint::FailsCheck => cluster.health_check.as_ref().map(|check| &check.origin),
+                    NoEndpoint::Empty | NoEndpoint::Unhealthy => None,
+                };
+                let cause = by.unwrap_or(&cluster.origin).clone();
                 Err(Reject::NoEndpoint { reason, cause: Some(Box::new(cause)) })
             }
         }
@@ -145,7 +163,7 @@ impl Upstream {
         let entry = self.entry.borrow();
         let slot = entry.counters.request(&entry.cluster.limits);
         let slot = slot.map_err(|what| Reject::Overflow { what, cause: Box::new(entry.cluster.origin.clone()) })?;
-        self.gate.borrow_mut().request_started();
+        self.requests.started_at(&entry.cluster.retry_budget, || clock::now().saturating_duration_since(self.epoch));
         Ok(Admitted { upstream: self.clone(), retries: 0, retry: None, _slot: slot })
     }
 
@@ -176,6 +194,8 @@ impl Upstream {
                 serde_json::json!({
                     "address": s.address.to_string(), "inFlight": s.in_flight, "healthy": s.healthy,
                     "ejectedForMs": s.ejected_until.map(|until| until.saturating_sub(now).as_millis() as u64),
+                    "busyForMs": s.busy_until.map(|until| until.saturating_sub(now).as_millis() as u64),
+                    "failsHealthCheck": s.fails_check, "priority": s.priority, "latencyUs": s.latency_us,
                     "idleHttp1": pool.map_or(0, |p| p.0), "http2": pool.map_or(0, |p| p.1),
                 })
             })
@@ -185,14 +205,14 @@ impl Upstream {
 }
 
 /// Endpoints that the cluster's TLS setting allows.
-fn usable(entry: &ClusterEntry) -> Vec<Endpoint> {
-    let mesh_only = entry.cluster.tls == UpstreamTls::IstioMutual;
+pub(crate) fn usable(cluster: &weft_model::Cluster, endpoints: &[Endpoint]) -> Vec<Endpoint> {
+    let mesh_only = cluster.tls == UpstreamTls::IstioMutual;
     // A mesh endpoint without an identity was refused by the snapshot already; it must never be spoken to in plain text.
-    if entry.endpoints.is_empty() && entry.cluster.balancing == weft_model::Balancing::Passthrough {
-        return vec![by_name(&entry.cluster.name)];
+    if endpoints.is_empty() && cluster.balancing == weft_model::Balancing::Passthrough {
+        return vec![by_name(&cluster.name)];
     }
     let provable = |e: &&Endpoint| e.tls != EndpointTls::Mesh || e.identity.is_some();
-    entry.endpoints.iter().filter(provable).filter(|e| !mesh_only || e.tls == EndpointTls::Mesh).cloned().collect()
+    endpoints.iter().filter(provable).filter(|e| !mesh_only || e.tls == EndpointTls::Mesh).cloned().collect()
 }
 
 /// A service that declares no endpoints and no resolution is called by its name.
@@ -208,6 +228,7 @@ fn by_name(name: &weft_model::ClusterName) -> Endpoint {
         target_port: name.port,
         weight: 1,
         locality: String::new(),
+        labels: weft_model::Labels::new(),
         healthy: true,
     }
 }
@@ -242,7 +263,8 @@ impl Admitted {
                 Ok(slot) => self.retry = Some(slot),
                 Err(_) => return false,
             }
-            if !self.upstream.gate.borrow_mut().try_retry(&entry.cluster.retry_budget) {
+            let now = clock::now().saturating_duration_since(self.upstream.epoch);
+            if !entry.gate.try_retry(&entry.cluster.retry_budget, now) {
                 self.retry = None;
                 return false;
             }
@@ -254,10 +276,9 @@ impl Admitted {
 
 impl Drop for Admitted {
     fn drop(&mut self) {
-        let mut gate = self.upstream.gate.borrow_mut();
-        gate.request_finished();
+        self.upstream.requests.finished();
         if self.retries > 0 {
-            gate.retry_finished();
+            self.upstream.entry.borrow().gate.retry_finished();
         }
     }
 }

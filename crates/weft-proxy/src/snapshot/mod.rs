@@ -5,9 +5,9 @@ mod check;
 use foldhash::HashMap;
 use serde::Serialize;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
-use weft_balance::Counters;
+use weft_balance::{Counters, Plan, RetryGate};
 use weft_model::{
-    Authorization, Cluster, ClusterName, Endpoint, GatewayListeners, HttpRoute, Inbound, ModelValue, RequestHead, ResourceName, RouteIndex,
+    Authorization, Cluster, ClusterName, Endpoint, GatewayListeners, HttpRoute, Inbound, ModelValue, Place, RequestHead, ResourceName, RouteIndex,
     RouteTable, RouteTableName, Service, TcpRoutes, Telemetry, Versioned, View,
 };
 
@@ -33,6 +33,12 @@ pub struct ClusterEntry {
     pub versions: (String, String),
     /// Counters of the limits, kept from snapshot to snapshot.
     pub counters: Arc<Counters>,
+    /// The retry budget, kept likewise.
+    pub gate: Arc<RetryGate>,
+    /// How endpoints are chosen; the standing of each is kept likewise.
+    pub plan: Arc<Plan>,
+    /// The caller as the plan sees it.
+    place: Arc<Place>,
 }
 
 /// The rules of one port, with an index.
@@ -99,10 +105,22 @@ pub fn build(view: &View, previous: Option<&Snapshot>) -> (Snapshot, Vec<Rejecti
     (snapshot, rejections)
 }
 
+/// Where this proxy's workload runs.
+fn place(values: &BTreeMap<ResourceName, Versioned>) -> Place {
+    match values.get(&ResourceName::Inbound).map(|v| &*v.value) {
+        Some(ModelValue::Inbound(inbound)) => {
+            let workload = &inbound.workload;
+            Place { locality: workload.locality.clone(), labels: workload.labels.clone(), callers: inbound.zones.clone() }
+        }
+        _ => Place::default(),
+    }
+}
+
 impl Snapshot {
     fn index(&mut self, previous: Option<&Snapshot>) {
         let values = std::mem::take(&mut self.values);
         let mut admission = crate::policy::Admission::default();
+        let place = Arc::new(place(&values));
         for (name, versioned) in &values {
             match &*versioned.value {
                 ModelValue::Inbound(inbound) => self.inbound = Some(Arc::new(inbound.clone())),
@@ -115,7 +133,7 @@ impl Snapshot {
                 }
                 ModelValue::Cluster(cluster) => {
                     let endpoints = values.get(&ResourceName::Endpoints(cluster.name.clone()));
-                    let entry = Self::cluster_entry(cluster, &values[name].version, endpoints, previous);
+                    let entry = Self::cluster_entry(cluster, &values[name].version, endpoints, &place, previous);
                     self.clusters.insert(cluster.name.clone(), entry);
                 }
                 ModelValue::Endpoints(_) => {}
@@ -151,10 +169,18 @@ impl Snapshot {
     }
 
     /// The entry of `previous` where nothing changed, so that workers see by pointer that they need not look.
-    fn cluster_entry(cluster: &Cluster, version: &str, endpoints: Option<&Versioned>, previous: Option<&Snapshot>) -> Arc<ClusterEntry> {
+    fn cluster_entry(
+        cluster: &Cluster,
+        version: &str,
+        endpoints: Option<&Versioned>,
+        place: &Arc<Place>,
+        previous: Option<&Snapshot>,
+    ) -> Arc<ClusterEntry> {
         let versions = (version.to_owned(), endpoints.map(|e| e.version.clone()).unwrap_or_default());
         let before = previous.and_then(|p| p.clusters.get(&cluster.name));
-        if let Some(same) = before.filter(|b| b.versions == versions) {
+        // Only a preference by place looks at the place.
+        let settled = |b: &&Arc<ClusterEntry>| cluster.locality.is_none() || b.place == *place;
+        if let Some(same) = before.filter(|b| b.versions == versions).filter(settled) {
             return same.clone();
         }
         let endpoints = match endpoints.map(|e| &*e.value) {
@@ -162,7 +188,10 @@ impl Snapshot {
             _ => Vec::new(),
         };
         let counters = before.map(|b| b.counters.clone()).unwrap_or_default();
-        Arc::new(ClusterEntry { cluster: cluster.clone(), endpoints, versions, counters })
+        let gate = before.map(|b| b.gate.clone()).unwrap_or_default();
+        let standings = before.map(|b| b.plan.standings().clone()).unwrap_or_default();
+        let plan = Arc::new(Plan::new(cluster, crate::upstream::usable(cluster, &endpoints), place, standings));
+        Arc::new(ClusterEntry { cluster: cluster.clone(), endpoints, versions, counters, gate, plan, place: place.clone() })
     }
 
     /// The service that answers to `host` (lower case, no port).
