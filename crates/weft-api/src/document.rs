@@ -129,6 +129,8 @@ pub enum Resource {
     Deployment(kubernetes::Deployment),
     /// Kubernetes `Pod`.
     Pod(kubernetes::Pod),
+    /// Weft's `BackendPolicy`.
+    BackendPolicy(weft::BackendPolicy),
     /// Weft's `Workload`.
     Workload(weft::Workload),
     /// Weft's `RateLimit`.

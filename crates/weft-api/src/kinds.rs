@@ -74,6 +74,7 @@ pub(crate) const KINDS: &[Kind] = &[
     kind!("", "Secret", ["v1"], Secret, kubernetes::Secret, whole = true),
     kind!("", "Pod", ["v1"], Pod, kubernetes::Pod),
     kind!("apps", "Deployment", ["v1"], Deployment, kubernetes::Deployment),
+    kind!("weft.dev", "BackendPolicy", ["v1alpha1"], BackendPolicy, weft::BackendPolicy),
     kind!("weft.dev", "Workload", ["v1alpha1"], Workload, weft::Workload),
     kind!("weft.dev", "RateLimit", ["v1alpha1"], RateLimit, weft::RateLimit),
     kind!("weft.dev", "ConcurrencyPolicy", ["v1alpha1"], ConcurrencyPolicy, weft::ConcurrencyPolicy),

@@ -280,7 +280,8 @@ impl Balancer {
         if let Some(local) = self.entry(id) {
             let (sample, expected) = (latency.as_micros() as f64, local.expected_us(now));
             let fade = fade(now.saturating_sub(local.measured));
-            local.latency_us = if local.measured.is_zero() || sample > expected { sample } else { local.latency_us * fade + sample * (1.0 - fade) };
+            local.latency_us =
+                if local.measured.is_zero() || sample > expected { sample } else { local.latency_us * fade + sample * (1.0 - fade) };
             local.measured = now.max(Duration::from_nanos(1));
         }
     }
@@ -333,9 +334,7 @@ impl Balancer {
                 self.next_change = self.next_change.min(until);
             }
             let standing = &host.standing;
-            self.open.push(
-                host.endpoint.healthy && host.endpoint.weight > 0 && !standing.is_ejected(now_ms) && !standing.fails_check(),
-            );
+            self.open.push(host.endpoint.healthy && host.endpoint.weight > 0 && !standing.is_ejected(now_ms) && !standing.fails_check());
         }
         let loads = self.loads();
         let plan = self.plan.clone();

@@ -100,7 +100,11 @@ fn table(cluster: &Cluster, hosts: &[Host], groups: &[Group]) -> Option<Table> {
         let share = share(group);
         let member = move |at: &usize| {
             let endpoint = &hosts[*at].endpoint;
-            Entry { index: u32::try_from(*at).unwrap_or(u32::MAX), key: endpoint.address.to_string(), weight: u64::from(endpoint.weight) * share }
+            Entry {
+                index: u32::try_from(*at).unwrap_or(u32::MAX),
+                key: endpoint.address.to_string(),
+                weight: u64::from(endpoint.weight) * share,
+            }
         };
         group.members.iter().map(member).collect::<Vec<_>>()
     };

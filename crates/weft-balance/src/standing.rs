@@ -209,8 +209,7 @@ impl Standings {
         let members = self.lock();
         let mut standings: Vec<(EndpointId, &Arc<Standing>)> = members.by_key.values().map(|(id, s)| (*id, s)).collect();
         standings.sort_by_key(|(id, _)| *id);
-        let counts: Vec<(u32, u32)> =
-            standings.iter().map(|(_, s)| (s.requests.swap(0, Relaxed), s.failures.swap(0, Relaxed))).collect();
+        let counts: Vec<(u32, u32)> = standings.iter().map(|(_, s)| (s.requests.swap(0, Relaxed), s.failures.swap(0, Relaxed))).collect();
         let bad = policy.bad_rates(&counts).into_iter().filter_map(|i| standings.get(i));
         bad.filter(|(_, s)| self.eject(&members, policy, s, now) != EjectionChange::None).count()
     }

@@ -34,7 +34,7 @@ impl Table {
         let entries: Vec<&Entry> = entries.iter().filter(|e| e.weight > 0).collect();
         let sum: u64 = entries.iter().map(|e| e.weight).sum();
         let least = entries.iter().map(|e| e.weight).min().unwrap_or(1).max(1);
-        let wanted = (u64::from(size).min(RING_POINTS_MAX / 2).max(1) * least).div_ceil(sum.max(1)).next_power_of_two();
+        let wanted = (u64::from(size).clamp(1, RING_POINTS_MAX / 2) * least).div_ceil(sum.max(1)).next_power_of_two();
         let mut ring = Vec::new();
         for entry in entries {
             let exact = u128::from(entry.weight) * u128::from(wanted) / u128::from(least);
@@ -104,7 +104,7 @@ impl Table {
 }
 
 fn next_prime(from: usize) -> usize {
-    let is_prime = |n: usize| n > 1 && (2..).take_while(|d| d * d <= n).all(|d| n % d != 0);
+    let is_prime = |n: usize| n > 1 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d));
     (from..).find(|n| is_prime(*n)).unwrap_or(2)
 }
 

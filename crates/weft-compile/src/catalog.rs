@@ -95,6 +95,7 @@ fn kubernetes_service(linker: &mut Linker<'_>, candidates: &Candidates, document
     made.kubernetes = true;
     made.visibility = Visibility::read(export.unwrap_or_default(), &namespace);
     made.selector = (!spec.selector.is_empty()).then(|| spec.selector.clone());
+    made.prefer = preference(document, spec);
     made.service.addresses = addresses;
     made.service.ports = spec.ports.iter().map(|p| port(p)).collect();
     let external = spec.external_name.as_deref().filter(|_| spec.kind.as_deref() == Some("ExternalName"));
@@ -120,6 +121,21 @@ fn kubernetes_service(linker: &mut Linker<'_>, candidates: &Candidates, document
         made.service.location = Location::External;
     }
     made
+}
+
+/// `trafficDistribution`, or Istio's annotation of the same meaning.
+fn preference(document: &Document, spec: &kubernetes::Service) -> Option<weft_model::Nearness> {
+    let annotated = document.meta.annotations.get("networking.istio.io/traffic-distribution").map(String::as_str);
+    let same_node = match (annotated, spec.traffic_distribution) {
+        (Some("PreferClose" | "PreferSameZone"), _) => false,
+        (Some("PreferSameNode"), _) => true,
+        (Some(_), _) | (None, None) => return None,
+        (None, Some(kubernetes::TrafficDistribution::PreferClose | kubernetes::TrafficDistribution::PreferSameZone)) => false,
+        (None, Some(kubernetes::TrafficDistribution::PreferSameNode)) => true,
+    };
+    let node = same_node.then_some("kubernetes.io/hostname");
+    let labels = weft_model::PREFER_CLOSE_LABELS.into_iter().chain(node).map(str::to_owned).collect();
+    Some(weft_model::Nearness { labels, regions: Vec::new() })
 }
 
 /// A service without ports and endpoints.
@@ -151,6 +167,7 @@ pub(crate) fn blank_service(host: &str, name: &str, namespace: &str, origin: Ori
         kubernetes: false,
         implied: false,
         selector: None,
+        prefer: None,
         alternative_names: Vec::new(),
     }
 }

@@ -1,6 +1,7 @@
 //! DestinationRule: which one applies to a caller and a service, what its subsets are, and the cluster that comes of it.
 
 use crate::{
+    balancing::{LoadBalancing, load_balancing},
     diag,
     istio_http::millis,
     link::Linker,
@@ -9,8 +10,8 @@ use crate::{
 use std::collections::BTreeMap;
 use weft_api::{Diagnostic, Document, Resource, Spanned, istio};
 use weft_model::{
-    Balancing, Cluster, ClusterName, ConnectionLimits, Endpoint, EndpointTls, Endpoints, HostPattern, Labels, MtlsMode, Origin,
-    OutlierDetection, Protocol, RetryBudget, UpstreamTls, selects,
+    Balancing, Cluster, ClusterName, ConnectionLimits, Endpoint, EndpointTls, Endpoints, HostPattern, Http2Keepalive, HttpVersionChoice,
+    Labels, MtlsMode, Origin, OutlierDetection, Protocol, RetryBudget, TcpKeepalive, UpstreamTls, selects,
 };
 
 /// All DestinationRules, merged per namespace and host.
@@ -51,9 +52,10 @@ pub(crate) struct Subset {
 /// Settings; `None` is "not said".
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TrafficPolicy {
-    pub(crate) balancing: Option<Balancing>,
+    pub(crate) balancing: Option<LoadBalancing>,
     pub(crate) limits: Option<ConnectionLimits>,
-    pub(crate) outlier: Option<OutlierDetection>,
+    /// With the panic threshold that comes with it.
+    pub(crate) outlier: Option<(OutlierDetection, u8)>,
     pub(crate) tls: Option<(UpstreamTls, String)>,
     pub(crate) retry_budget: Option<RetryBudget>,
     /// Port-level settings: they replace the four settings, they do not inherit.
@@ -64,7 +66,7 @@ impl TrafficPolicy {
     /// `narrower` over `self`: each setting that is said overrides; its settings for `port` replace all.
     fn overridden_by(&self, narrower: &Self, port: u16) -> Self {
         let merged = Self {
-            balancing: narrower.balancing.or(self.balancing),
+            balancing: narrower.balancing.clone().or_else(|| self.balancing.clone()),
             limits: narrower.limits.clone().or_else(|| self.limits.clone()),
             outlier: narrower.outlier.clone().or_else(|| self.outlier.clone()),
             tls: narrower.tls.clone().or_else(|| self.tls.clone()),
@@ -107,6 +109,13 @@ impl DestinationRules {
             exact.or_else(|| rules.wildcard.iter().filter(|r| r.host.matches(host)).filter(visible).max_by_key(|r| r.host.specificity()))
         })
     }
+    /// Does any rule look at zones?
+    pub(crate) fn look_at_zones(&self) -> bool {
+        let rules = self.by_namespace.values().flat_map(|rules| rules.exact.values().flatten().chain(&rules.wildcard));
+        let policies = rules.flat_map(|r| r.policy.iter().chain(r.subsets.values().filter_map(|s| s.policy.as_ref())));
+        let balancers = policies.flat_map(|p| p.balancing.iter().chain(p.ports.values().filter_map(|p| p.balancing.as_ref())));
+        balancers.into_iter().any(LoadBalancing::looks_at_zones)
+    }
     /// All rules for a host, whoever asks.
     pub(crate) fn all_for<'a>(&'a self, host: &'a str) -> impl Iterator<Item = &'a LinkedDestinationRule> {
         self.by_namespace.values().flat_map(move |rules| {
@@ -125,23 +134,35 @@ impl Mesh {
         let subset = rule.and_then(|r| r.subsets.get(&name.subset));
         let passthrough = service.resolution == Resolution::Passthrough && service.endpoints.get(&name.port).is_none_or(Vec::is_empty);
         let (tls, sni) = policy.tls.unwrap_or_default();
-        let cluster = Cluster {
+        let balancing = policy.balancing.unwrap_or_default();
+        let mut cluster = Cluster {
             name: name.clone(),
             protocol: if port.protocol == Protocol::Udp { Protocol::Tcp } else { port.protocol },
-            balancing: if passthrough { Balancing::Passthrough } else { policy.balancing.unwrap_or_default() },
+            balancing: if passthrough { Balancing::Passthrough } else { balancing.balancing },
+            hash: balancing.hash.clone(),
+            locality: None,
+            slow_start: balancing.slow_start,
+            panic_percent: policy.outlier.as_ref().map_or(0, |(_, percent)| *percent),
+            health_check: None,
             limits: policy.limits.unwrap_or_default(),
-            outlier: policy.outlier,
+            outlier: policy.outlier.map(|(outlier, _)| outlier),
             retry_budget: policy.retry_budget.unwrap_or_default(),
             tls,
             sni,
             origin: subset.map(|s| &s.origin).or(rule.map(|r| &r.origin)).unwrap_or(&service.service.origin).clone(),
         };
+        self.apply_backend_policy(&service, &mut cluster);
+        cluster.locality = balancing.locality(&service, cluster.outlier.is_some() || cluster.health_check.is_some());
+        let keys = cluster.locality.as_ref().map(weft_model::LocalityPolicy::keys).unwrap_or_default();
         let labels = subset.map(|s| &s.labels);
         let chosen = service.endpoints.get(&name.port).into_iter().flatten().filter(|e| labels.is_none_or(|l| selects(l, &e.labels)));
         let endpoints = chosen
             // Mutual TLS of the mesh was asked for: an endpoint without a proxy cannot give it.
             .filter(|e| tls != UpstreamTls::IstioMutual || e.endpoint.tls == EndpointTls::Mesh)
-            .map(|e| self.as_spoken_to(&e.endpoint, tls))
+            .map(|e| {
+                let wanted = |key: &&str| Some(((*key).to_owned(), e.labels.get(*key)?.clone()));
+                Endpoint { labels: keys.iter().filter_map(wanted).collect(), ..self.as_spoken_to(&e.endpoint, tls) }
+            })
             .collect();
         Some((cluster, Endpoints { cluster: name.clone(), endpoints }))
     }
@@ -215,6 +236,7 @@ fn destination_rule(
     spec: &istio::DestinationRule,
     host: HostPattern,
 ) -> LinkedDestinationRule {
+    crate::balancing::check(linker, document, spec);
     let mut subsets: BTreeMap<String, Subset> = BTreeMap::new();
     for written in &spec.subsets {
         let origin = written.origin(&document.origin);
@@ -255,6 +277,7 @@ fn traffic_policy(spec: &Spanned<istio::TrafficPolicy>, document: &Document) -> 
     let budget = spec.retry_budget.as_ref().map(|b| RetryBudget {
         percent: b.percent.map_or(RetryBudget::default().percent, |p| p.clamp(0.0, 100.0).round() as u8),
         concurrency_min: b.min_retry_concurrency.unwrap_or(RetryBudget::default().concurrency_min),
+        interval_ms: b.budget_interval.map(millis).unwrap_or_default(),
     });
     TrafficPolicy {
         retry_budget: budget,
@@ -270,13 +293,6 @@ fn settings(
     tls: &Option<Spanned<istio::ClientTlsSettings>>,
     document: &Document,
 ) -> TrafficPolicy {
-    let balancing = balancer.as_ref().and_then(|b| b.simple).and_then(|simple| match simple {
-        istio::SimpleLb::Unspecified => None,
-        istio::SimpleLb::LeastConn | istio::SimpleLb::LeastRequest => Some(Balancing::LeastRequest),
-        istio::SimpleLb::Random => Some(Balancing::Random),
-        istio::SimpleLb::Passthrough => Some(Balancing::Passthrough),
-        istio::SimpleLb::RoundRobin => Some(Balancing::RoundRobin),
-    });
     let tls = tls.as_ref().map(|t| {
         let mode = match t.mode {
             None | Some(istio::ClientTlsMode::Disable) => UpstreamTls::Disable,
@@ -287,9 +303,12 @@ fn settings(
         (mode, t.sni.clone().unwrap_or_default())
     });
     TrafficPolicy {
-        balancing,
+        balancing: balancer.as_ref().map(|b| load_balancing(b)),
         limits: pool.as_ref().map(|p| limits(p)),
-        outlier: outlier.as_ref().map(|o| outlier_detection(o, o.origin(&document.origin))),
+        outlier: outlier.as_ref().map(|o| {
+            let panic_percent = u8::try_from(o.min_health_percent.unwrap_or_default().min(100)).unwrap_or(100);
+            (outlier_detection(o, o.origin(&document.origin)), panic_percent)
+        }),
         tls,
         retry_budget: None,
         ports: BTreeMap::new(),
@@ -309,6 +328,23 @@ fn limits(pool: &istio::ConnectionPoolSettings) -> ConnectionLimits {
         retries_max: some(http.and_then(|h| h.max_retries)),
         connect_timeout_ms: tcp.and_then(|t| t.connect_timeout).filter(|t| !t.is_zero()).map(millis),
         idle_timeout_ms: idle.map(millis),
+        tcp_idle_timeout_ms: tcp.and_then(|t| t.idle_timeout).map(millis),
+        connection_age_ms_max: tcp.and_then(|t| t.max_connection_duration).filter(|t| !t.is_zero()).map(millis),
+        tcp_keepalive: tcp.and_then(|t| t.tcp_keepalive.as_ref()).map(|k| TcpKeepalive {
+            probes: k.probes,
+            time_s: k.time.map(|t| t.as_secs().max(1)),
+            interval_s: k.interval.map(|t| t.as_secs().max(1)),
+        }),
+        streams_max: some(http.and_then(|h| h.max_concurrent_streams)),
+        http2_keepalive: http
+            .and_then(|h| h.http2_keep_alive.as_ref())
+            .filter(|k| !k.interval.is_zero())
+            .map(|k| Http2Keepalive { interval_ms: millis(k.interval), timeout_ms: millis(k.timeout).max(1) }),
+        http_version: match http {
+            Some(http) if http.use_client_protocol => HttpVersionChoice::Client,
+            Some(http) if http.h2_upgrade_policy == Some(istio::H2UpgradePolicy::Upgrade) => HttpVersionChoice::Upgrade,
+            _ => HttpVersionChoice::Declared,
+        },
     }
 }
 
@@ -317,9 +353,16 @@ fn outlier_detection(spec: &istio::OutlierDetection, origin: Origin) -> OutlierD
     OutlierDetection {
         consecutive_5xx: spec.consecutive_5xx_errors.unwrap_or(5),
         consecutive_gateway_errors: gateway,
+        consecutive_local_failures: if spec.split_external_local_origin_errors {
+            spec.consecutive_local_origin_failures.unwrap_or(5)
+        } else {
+            0
+        },
+        split_local_failures: spec.split_external_local_origin_errors,
+        error_statuses: spec.outlier_detection_http_error_codes.iter().filter_map(|s| u16::try_from(*s).ok()).collect(),
         base_ejection_ms: spec.base_ejection_time.filter(|t| !t.is_zero()).map_or(30_000, millis),
         interval_ms: spec.interval.filter(|t| !t.is_zero()).map_or(10_000, millis),
         ejection_percent_max: spec.max_ejection_percent.map_or(10, |p| u8::try_from(p.min(100)).unwrap_or(100)),
-        origin,
+        ..OutlierDetection::rates_only(origin)
     }
 }

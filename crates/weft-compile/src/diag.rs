@@ -113,6 +113,40 @@ pub const CODES: &[Code] = &[
         "plain text to a STRICT workload",
         "A DestinationRule asks for plain text towards workloads whose PeerAuthentication refuses it. Every request fails.",
     ),
+    code(
+        "WEFT-2106",
+        "failover without outlierDetection",
+        "Failover by locality needs something that notices failures: outlierDetection, or a BackendPolicy with a health check. Without it all endpoints are used alike.",
+    ),
+    code("WEFT-2107", "balancer settings exclude each other", "Two settings of a load balancer cannot hold together. One of them counts."),
+    code(
+        "WEFT-2108",
+        "shares are not 100 percent",
+        "The shares of a locality's traffic do not add up to 100. They are used in proportion.",
+    ),
+    code("WEFT-2109", "bad Maglev table size", "The size of a Maglev table must be a prime below 5,000,011. 65,537 is used."),
+    code(
+        "WEFT-2110",
+        "consistentHash without key",
+        "consistentHash must name a header, cookie, query parameter or the source address. Least request is used.",
+    ),
+    code(
+        "WEFT-2111",
+        "bad failover",
+        "A failover leads from one region to another; zones and wildcards cannot stand there, nor the same region twice.",
+    ),
+    code("WEFT-2112", "warm-up without effect", "Only least request and round robin warm endpoints up, as in Istio."),
+    code(
+        "WEFT-2113",
+        "target of a BackendPolicy not found",
+        "A BackendPolicy names something that is no Service or ServiceEntry of its namespace. It has no effect there.",
+    ),
+    code("WEFT-2114", "BackendPolicy given twice", "Two BackendPolicies name the same service. The older counts."),
+    code(
+        "WEFT-2115",
+        "health check without question",
+        "A healthCheck needs exactly one of http, tcp and grpc. Without it nothing is checked.",
+    ),
     code("WEFT-2201", "policy fails closed", "An AuthorizationPolicy cannot be enforced as written, so what it might refuse is refused."),
     code("WEFT-2202", "AUDIT not supported", "AUDIT policies are not acted on yet. They never affect a request."),
     code(
@@ -219,6 +253,38 @@ fn did_you_mean(found: Diagnostic, near: Option<&str>) -> Diagnostic {
     }
 }
 
+pub(crate) fn failover_without_detection(at: Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2106", at, "failover by locality needs outlierDetection, so all endpoints are used alike")
+        .fix("add outlierDetection to the same traffic policy")
+}
+pub(crate) fn balancer_excludes(at: Origin, what: &str, wins: &str) -> Diagnostic {
+    Diagnostic::warning("WEFT-2107", at, format!("{what} exclude each other; {wins} counts"))
+}
+pub(crate) fn shares_not_whole(at: Origin, from: &str, sum: u64) -> Diagnostic {
+    Diagnostic::warning("WEFT-2108", at, format!("the shares for {} add up to {sum}, not 100; they are used in proportion", quote(from)))
+}
+pub(crate) fn bad_table_size(at: Origin, size: u32) -> Diagnostic {
+    Diagnostic::warning("WEFT-2109", at, format!("{size} is not a prime below 5000011; 65537 is used"))
+}
+pub(crate) fn hash_without_key(at: Origin) -> Diagnostic {
+    Diagnostic::error("WEFT-2110", at, "consistentHash does not say what to hash; least request is used")
+        .fix("add httpHeaderName, httpCookie, httpQueryParameterName or useSourceIp")
+}
+pub(crate) fn bad_failover(at: Origin, from: &str, to: &str) -> Diagnostic {
+    Diagnostic::warning("WEFT-2111", at, format!("a failover from {} to {} never happens", quote(from), quote(to))).fix("name two regions")
+}
+pub(crate) fn warmup_without_effect(at: Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2112", at, "only LEAST_REQUEST and ROUND_ROBIN warm endpoints up")
+}
+pub(crate) fn backend_policy_target(at: Origin, kind: &str, name: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2113", at, format!("no {kind} {} in this namespace", quote(name))).fix("name a Service or a ServiceEntry")
+}
+pub(crate) fn backend_policy_twice(at: Origin, host: &str, first: &Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2114", at, format!("{host} already has {first}, which is older and counts"))
+}
+pub(crate) fn health_check_without_probe(at: Origin) -> Diagnostic {
+    Diagnostic::error("WEFT-2115", at, "healthCheck needs exactly one of http, tcp and grpc; nothing is checked")
+}
 pub(crate) fn unknown_host(at: Origin, host: &str, near: Option<&str>) -> Diagnostic {
     let found = Diagnostic::error("WEFT-2001", at, format!("no service stands for host {}; its requests get 503", quote(host)));
     match near {

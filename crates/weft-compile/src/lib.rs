@@ -32,6 +32,8 @@ mod secret;
 
 mod authorization;
 mod authorization_rule;
+mod backend_policy;
+mod balancing;
 mod cross_checks;
 mod peer_authentication;
 

@@ -18,6 +18,7 @@ pub fn link(inputs: &Inputs) -> Linked {
     let mut linker = Linker { inputs, mesh: Mesh { settings: inputs.settings.clone(), ..Mesh::default() }, diagnostics: Vec::new() };
     crate::catalog::link(&mut linker);
     crate::destination_rule::link(&mut linker);
+    crate::backend_policy::link(&mut linker);
     crate::istio_gateway::link(&mut linker);
     crate::virtual_service::link(&mut linker);
     crate::gateway_api::link(&mut linker);

@@ -37,6 +37,7 @@ pub struct Mesh {
     pub(crate) virtual_services: VirtualServices,
     pub(crate) service_routes: ServiceRoutes,
     pub(crate) destination_rules: DestinationRules,
+    pub(crate) backend_policies: crate::backend_policy::BackendPolicies,
     pub(crate) gateways: Vec<LinkedGateway>,
     /// By namespace; those for all under the empty name.
     pub(crate) authorizations: BTreeMap<String, Vec<ScopedAuthorization>>,
@@ -113,6 +114,8 @@ pub struct MeshService {
     pub implied: bool,
     /// What the workload selector asks; `None` when there is none.
     pub selector: Option<Labels>,
+    /// Which endpoints its callers prefer (`trafficDistribution`).
+    pub prefer: Option<weft_model::Nearness>,
     /// Names that its certificate may have (ServiceEntry).
     pub alternative_names: Vec<String>,
 }

@@ -220,7 +220,23 @@ fn inbound(mesh: &Mesh, proxy: &ProxyIdentity) -> Inbound {
         origin: Origin::built_in("not registered yet"),
     });
     let ports = known.into_iter().flat_map(|w| &w.registered.ports).map(port).collect();
-    Inbound { workload, ports, default_mtls, default_mtls_origin }
+    let zones = zones(mesh, &workload);
+    Inbound { workload, zones, ports, default_mtls, default_mtls_origin }
+}
+
+/// Workloads of the same kind by zone, where a rule looks at zones.
+fn zones(mesh: &Mesh, own: &Workload) -> BTreeMap<String, u32> {
+    let mut zones = BTreeMap::new();
+    if own.locality.is_empty() || !mesh.destination_rules.look_at_zones() {
+        return zones;
+    }
+    let alike = |w: &&Workload| w.namespace == own.namespace && w.canonical_service() == own.canonical_service();
+    for workload in mesh.all_workloads().filter(alike) {
+        let mut parts = workload.locality.split('/');
+        let zone = format!("{}/{}", parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
+        *zones.entry(zone).or_default() += 1;
+    }
+    zones
 }
 
 /// The cluster of a whole service port.

@@ -168,7 +168,8 @@ mod tests {
         let header = HashKey::Header("x-user".into());
         assert_eq!(hash(&header, &with, None), Some(hash_bytes(b"a")));
         assert_eq!(hash(&header, &headers(&[]), None), None);
-        let cookie = |name: &str| HashKey::Cookie(HashCookie { name: name.into(), path: String::new(), ttl_s: None, attributes: Vec::new() });
+        let cookie =
+            |name: &str| HashKey::Cookie(HashCookie { name: name.into(), path: String::new(), ttl_s: None, attributes: Vec::new() });
         assert_eq!(hash(&cookie("s"), &with, None), Some(hash_bytes(b"1")));
         assert_eq!(hash(&cookie("u"), &with, None), None);
         let query = HashKey::Query("k".into());

@@ -1,8 +1,6 @@
 //! Clusters: a service port (or a subset of it) as something to send to, with balancing, limits and ejection.
 
-use crate::{
-    Balancing, Endpoint, HashPolicy, HealthCheck, LocalityPolicy, NameError, Origin, OutlierDetection, Protocol, SlowStart,
-};
+use crate::{Balancing, Endpoint, HashPolicy, HealthCheck, LocalityPolicy, NameError, Origin, OutlierDetection, Protocol, SlowStart};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
 

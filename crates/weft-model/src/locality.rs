@@ -252,7 +252,7 @@ const OVERPROVISIONING_PERCENT: u64 = 140;
 
 /// How much of a set of endpoints counts as available, in percent.
 pub fn availability(usable: u64, all: u64) -> u64 {
-    if all == 0 { 0 } else { (usable * OVERPROVISIONING_PERCENT / all).min(100) }
+    (usable * OVERPROVISIONING_PERCENT).checked_div(all).unwrap_or_default().min(100)
 }
 
 /// The load of each level, in percent of all, from `(usable, all)` of each: a level takes what those before it cannot. The sum is 100
@@ -297,8 +297,7 @@ mod tests {
 
     #[test]
     fn the_nearest_first_then_the_named_region_then_the_rest() {
-        let endpoints: Vec<Endpoint> =
-            ["eu/b/1", "us/a/1", "eu/a/1", "eu/a/2", "asia/a/1", "eu/a/1"].iter().map(|l| endpoint(l)).collect();
+        let endpoints: Vec<Endpoint> = ["eu/b/1", "us/a/1", "eu/a/1", "eu/a/2", "asia/a/1", "eu/a/1"].iter().map(|l| endpoint(l)).collect();
         let by_place = LocalityPolicy::Priority(Nearness { labels: Vec::new(), regions: vec![("eu".into(), "us".into())] });
         let levels = by_place.arrange(&place("eu/a/1"), &endpoints);
         assert_eq!(members(&levels), [vec![2, 5], vec![3], vec![0], vec![1], vec![4]]);

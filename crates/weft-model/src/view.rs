@@ -11,6 +11,7 @@ use std::{collections::BTreeMap, fmt, str::FromStr, sync::Arc};
 /// One value of a view. The variants are the resource types of the native protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", content = "value")]
+#[allow(clippy::large_enum_variant, reason = "a value of a view is behind an Arc")]
 pub enum ModelValue {
     /// The workload itself.
     Inbound(Inbound),

@@ -63,6 +63,7 @@ impl Running {
 fn workload(line: &str, listener: u16) -> (RegisteredWorkload, ProxyRole) {
     let mut words = line.split_whitespace();
     let name = words.next().expect("a name").to_owned();
+    let mut locality = String::new();
     let (mut namespace, mut account, mut role, mut healthy) = ("default".to_owned(), None, ProxyRole::Sidecar, true);
     let mut labels = Labels::new();
     let mut ports = Vec::new();
@@ -70,6 +71,7 @@ fn workload(line: &str, listener: u16) -> (RegisteredWorkload, ProxyRole) {
         match word.split_once('=') {
             None if word == "unhealthy" => healthy = false,
             Some(("ns", value)) => namespace = value.into(),
+            Some(("locality", value)) => locality = value.into(),
             Some(("sa", value)) => account = Some(value.to_owned()),
             Some(("role", "gateway")) => role = ProxyRole::Gateway,
             Some(("port", value)) => ports.push(port(value, listener + u16::try_from(ports.len()).expect("few ports"))),
@@ -84,7 +86,7 @@ fn workload(line: &str, listener: u16) -> (RegisteredWorkload, ProxyRole) {
         name,
         namespace,
         labels,
-        locality: String::new(),
+        locality,
         origin: Origin::built_in("weft run"),
     };
     (RegisteredWorkload { workload, ports, healthy }, role)

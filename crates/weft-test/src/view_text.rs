@@ -113,6 +113,14 @@ model_json!(
     Cors,
     weft_model::PolicyScope
 );
+model_json!(
+    weft_model::SuccessRate,
+    weft_model::FailurePercentage,
+    weft_model::HashPolicy,
+    weft_model::LocalityPolicy,
+    weft_model::SlowStart,
+    weft_model::Probe
+);
 
 fn authorization(out: &mut String, v: &Authorization) {
     let dry = if v.dry_run { " dry-run" } else { "" };
@@ -305,9 +313,28 @@ fn cluster(out: &mut String, v: &Cluster) {
             " outlier 5xx={} gateway={} base={}ms interval={}ms max={}%",
             o.consecutive_5xx, o.consecutive_gateway_errors, o.base_ejection_ms, o.interval_ms, o.ejection_percent_max
         );
+        if o.split_local_failures {
+            let _ = write!(more, " local={}", o.consecutive_local_failures);
+        }
+        if !o.error_statuses.is_empty() {
+            let _ = write!(more, " errors={:?}", o.error_statuses);
+        }
+        for rate in [o.success_rate.as_ref().map(json), o.failure_percentage.as_ref().map(json)].into_iter().flatten() {
+            let _ = write!(more, " rate {rate}");
+        }
     }
     if v.retry_budget != Default::default() {
         let _ = write!(more, " budget {}% min {}", v.retry_budget.percent, v.retry_budget.concurrency_min);
+    }
+    let parts = [
+        ("hash", v.hash.as_ref().map(json)),
+        ("locality", v.locality.as_ref().map(json)),
+        ("warm-up", v.slow_start.as_ref().map(json)),
+        ("panic", (v.panic_percent > 0).then(|| format!("{}%", v.panic_percent))),
+        ("health", v.health_check.as_ref().map(|h| format!("{} every {}ms {}", json(&h.probe), h.interval_ms, place(&h.origin)))),
+    ];
+    for (what, text) in parts {
+        let _ = text.map(|text| write!(more, " {what} {text}"));
     }
     if v.tls != Default::default() {
         let _ = write!(more, " tls {:?} {}", v.tls, v.sni);
@@ -322,6 +349,8 @@ fn endpoints(out: &mut String, v: &Endpoints) {
         let weight = if e.weight == 1 { String::new() } else { format!(" weight {}", e.weight) };
         let health = if e.healthy { "" } else { " unhealthy" };
         let name = if e.workload_name.is_empty() { "-" } else { &e.workload_name };
-        let _ = writeln!(out, "  {} {name} {:?}{identity}{weight}{health}", e.address, e.tls);
+        let locality = if e.locality.is_empty() { String::new() } else { format!(" at {}", e.locality) };
+        let labels: String = e.labels.iter().map(|(key, value)| format!(" {key}={value}")).collect();
+        let _ = writeln!(out, "  {} {name} {:?}{identity}{weight}{locality}{labels}{health}", e.address, e.tls);
     }
 }

@@ -1,6 +1,6 @@
 //! `DestinationRule`: what happens to traffic for a host after routing.
 
-use super::{PortSelector, WorkloadSelector};
+use super::{LoadBalancerSettings, PortSelector, WorkloadSelector};
 use crate::read::Spanned;
 use std::{collections::BTreeMap, time::Duration};
 
@@ -69,33 +69,6 @@ object! {
 }
 
 object! {
-    /// How an endpoint is chosen.
-    pub struct LoadBalancerSettings {
-        /// A plain method; absent: least request.
-        simple: Option<SimpleLb> = "simple",
-    }
-    later ["consistentHash", "localityLbSetting", "zoneAwareLbSetting", "warmup", "warmupDurationSecs", "backendUtilization"]
-}
-
-choice! {
-    /// Plain ways of choosing an endpoint.
-    pub enum SimpleLb {
-        /// As if absent.
-        Unspecified = "UNSPECIFIED",
-        /// Old name of `LEAST_REQUEST`.
-        LeastConn = "LEAST_CONN",
-        /// At random.
-        Random = "RANDOM",
-        /// The address that the caller wanted.
-        Passthrough = "PASSTHROUGH",
-        /// In turn.
-        RoundRobin = "ROUND_ROBIN",
-        /// The one with fewer requests in flight.
-        LeastRequest = "LEAST_REQUEST",
-    }
-}
-
-object! {
     /// Limits towards a host.
     pub struct ConnectionPoolSettings {
         /// On connections.
@@ -114,8 +87,23 @@ object! {
         connect_timeout: Option<Duration> = "connectTimeout",
         /// Time without bytes after which a connection is closed; absent: 1 h, zero: never.
         idle_timeout: Option<Duration> = "idleTimeout",
+        /// Probes of idle connections.
+        tcp_keepalive: Option<TcpKeepalive> = "tcpKeepalive",
+        /// Age at which a connection is closed; absent: none.
+        max_connection_duration: Option<Duration> = "maxConnectionDuration",
     }
-    later ["tcpKeepalive", "maxConnectionDuration"]
+}
+
+object! {
+    /// Keep-alive of TCP; what is absent is the system's.
+    pub struct TcpKeepalive {
+        /// Probes without an answer before a connection is given up.
+        probes: Option<u32> = "probes",
+        /// Idle time before the first.
+        time: Option<Duration> = "time",
+        /// Time between two.
+        interval: Option<Duration> = "interval",
+    }
 }
 
 object! {
@@ -129,10 +117,39 @@ object! {
         max_requests_per_connection: Option<u32> = "maxRequestsPerConnection",
         /// Retries in flight.
         max_retries: Option<u32> = "maxRetries",
-        /// Time after which an idle connection is closed; absent: 1 h.
+        /// Time after which an idle connection is closed; zero: never.
         idle_timeout: Option<Duration> = "idleTimeout",
+        /// Is HTTP/1.1 sent on as HTTP/2?
+        h2_upgrade_policy: Option<H2UpgradePolicy> = "h2UpgradePolicy",
+        /// Speak what the caller speaks.
+        use_client_protocol: bool = "useClientProtocol",
+        /// Streams on one HTTP/2 connection.
+        max_concurrent_streams: Option<u32> = "maxConcurrentStreams",
+        /// Pings of HTTP/2.
+        http2_keep_alive: Option<Http2KeepAlive> = "http2KeepAlive",
     }
-    later ["h2UpgradePolicy", "useClientProtocol", "maxConcurrentStreams", "http2KeepAlive"]
+}
+
+choice! {
+    /// Is HTTP/1.1 sent on as HTTP/2?
+    pub enum H2UpgradePolicy {
+        /// As the port declares.
+        Default = "DEFAULT",
+        /// No.
+        DoNotUpgrade = "DO_NOT_UPGRADE",
+        /// Yes.
+        Upgrade = "UPGRADE",
+    }
+}
+
+object! {
+    /// Pings of HTTP/2.
+    pub struct Http2KeepAlive {
+        /// Time between two.
+        interval: Duration = "interval",
+        /// Longest wait for the answer.
+        timeout: Duration = "timeout",
+    }
 }
 
 object! {
@@ -152,8 +169,13 @@ object! {
         max_ejection_percent: Option<u32> = "maxEjectionPercent",
         /// Ejection is off below this share of healthy endpoints, in percent; absent: 0.
         min_health_percent: Option<u32> = "minHealthPercent",
+        /// Are failures of the connection counted by themselves?
+        split_external_local_origin_errors: bool = "splitExternalLocalOriginErrors",
+        /// Failures of the connection in a row, when they are; absent: 5.
+        consecutive_local_origin_failures: Option<u32> = "consecutiveLocalOriginFailures",
+        /// Statuses that count as errors instead of 5xx.
+        outlier_detection_http_error_codes: Vec<u32> = "outlierDetectionHttpErrorCodes",
     }
-    later ["splitExternalLocalOriginErrors", "consecutiveLocalOriginFailures", "minHealthPercent", "outlierDetectionHttpErrorCodes"]
 }
 
 object! {
@@ -201,6 +223,7 @@ object! {
         percent: Option<f64> = "percent",
         /// Always allowed; absent: 3.
         min_retry_concurrency: Option<u32> = "minRetryConcurrency",
+        /// Requests of the last so long count too; absent: only those in flight.
+        budget_interval: Option<Duration> = "budgetInterval",
     }
-    later ["budgetInterval"]
 }

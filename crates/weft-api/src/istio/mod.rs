@@ -1,6 +1,7 @@
 //! Istio's resources, as their users write them.
 
 mod authorization;
+mod balancing;
 mod destination_rule;
 mod gateway;
 mod peer_authentication;
@@ -10,6 +11,7 @@ mod virtual_service;
 mod workload_entry;
 
 pub use authorization::*;
+pub use balancing::*;
 pub use destination_rule::*;
 pub use gateway::*;
 pub use peer_authentication::*;

@@ -19,12 +19,26 @@ object! {
         kind: Option<String> = "type",
         /// The name that an `ExternalName` service stands for.
         external_name: Option<String> = "externalName",
+        /// Which endpoints callers prefer.
+        traffic_distribution: Option<TrafficDistribution> = "trafficDistribution",
     }
-    later ["externalIPs", "sessionAffinity", "sessionAffinityConfig", "trafficDistribution", "publishNotReadyAddresses"]
+    later ["externalIPs", "sessionAffinity", "sessionAffinityConfig", "publishNotReadyAddresses"]
     inert [
         "allocateLoadBalancerNodePorts", "externalTrafficPolicy", "healthCheckNodePort", "internalTrafficPolicy", "ipFamilies", "ipFamilyPolicy",
         "loadBalancerClass", "loadBalancerIP", "loadBalancerSourceRanges",
     ]
+}
+
+choice! {
+    /// Which endpoints callers prefer.
+    pub enum TrafficDistribution {
+        /// Old name of `PreferSameZone`.
+        PreferClose = "PreferClose",
+        /// Of their own zone.
+        PreferSameZone = "PreferSameZone",
+        /// Of their own node.
+        PreferSameNode = "PreferSameNode",
+    }
 }
 
 object! {

@@ -1,10 +1,12 @@
 //! Weft's own resources.
 
+mod backend_policy;
 mod concurrency;
 mod rate_limit;
 mod shared;
 mod workload;
 
+pub use backend_policy::*;
 pub use concurrency::*;
 pub use rate_limit::*;
 pub use shared::*;

@@ -13,6 +13,11 @@ macro_rules! concepts {
 
 concepts![
     authorization,
+    balancing,
+    connection_pool,
+    health_check,
+    locality,
+    outlier,
     bad_references,
     cors,
     delegate,
