@@ -7,8 +7,8 @@ use serde::Serialize;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use weft_balance::{Counters, Plan, RetryGate};
 use weft_model::{
-    Authorization, Cluster, ClusterName, Endpoint, GatewayListeners, HttpRoute, Inbound, ModelValue, Place, RequestHead, ResourceName, RouteIndex,
-    RouteTable, RouteTableName, Service, TcpRoutes, Telemetry, Versioned, View,
+    Authorization, Cluster, ClusterName, Endpoint, GatewayListeners, HttpRoute, Inbound, ModelValue, Place, RequestHead, ResourceName,
+    RouteIndex, RouteTable, RouteTableName, Service, TcpRoutes, Telemetry, Versioned, View,
 };
 
 /// A value that this proxy will not run, and why. Travels back as a NACK; the last good form stays in use.
