@@ -9,6 +9,7 @@ pub mod stream;
 pub mod tls;
 
 pub mod forward;
+pub mod http2;
 
 pub mod http1;
 
