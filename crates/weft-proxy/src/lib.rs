@@ -30,7 +30,6 @@ mod otlp;
 mod program;
 mod telemetry;
 
-mod local;
 mod net;
 
 pub mod limits;

@@ -33,7 +33,7 @@ pub const STALE_CONNECTIONS_MAX: usize = 16;
 /// Streams that a peer may reset before the connection is closed (rapid reset, CVE-2023-44487).
 pub const H2_RESET_STREAMS_MAX: usize = 64;
 /// Requests in flight on one upstream HTTP/2 connection before another is opened.
-pub const H2_UPSTREAM_STREAMS_MAX: usize = 100;
+pub const H2_UPSTREAM_STREAMS_MAX: u32 = 100;
 /// Idle HTTP/1 connections kept per endpoint and worker.
 pub const IDLE_CONNECTIONS_MAX: usize = 256;
 /// Longest time that an upstream connection stays idle where nothing else is configured.

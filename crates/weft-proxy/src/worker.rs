@@ -1,6 +1,12 @@
 //! A worker: one thread with its own runtime, listeners, pools and counters. Nothing here is shared but the snapshot.
 
-use crate::{http::Pool, shared::Shared, snapshot::Snapshot, telemetry::Telemetry, upstream::Upstream};
+use crate::{
+    http::{Http2, Pool},
+    shared::Shared,
+    snapshot::Snapshot,
+    telemetry::Telemetry,
+    upstream::Upstream,
+};
 use foldhash::HashMap;
 use rand::{Rng as _, SeedableRng as _, rngs::SmallRng};
 use std::{
@@ -28,6 +34,8 @@ pub(crate) struct Worker {
     pub programs: RefCell<HashMap<u16, Rc<Pool>>>,
     /// Hosts that the mesh did not know a moment ago.
     pub unknown: RefCell<HashMap<String, Instant>>,
+    /// How HTTP/2 is spoken.
+    pub http2: Http2,
     /// Connections being served.
     pub connections: Cell<usize>,
     config: RefCell<Rc<Config>>,
@@ -64,9 +72,11 @@ impl Worker {
     pub(crate) fn new(shared: Arc<Shared>, settings: Arc<Settings>, tasks: Spawner, drain: DrainWatch, telemetry: Telemetry) -> Rc<Self> {
         let epoch = shared.epoch;
         let empty = Config::new(shared.snapshot(), &HashMap::default(), epoch, &settings.name);
+        let http2 = Http2::new(&settings);
         Rc::new(Self {
             shared,
             settings,
+            http2,
             tasks,
             drain,
             programs: RefCell::default(),

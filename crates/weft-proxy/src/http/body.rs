@@ -18,13 +18,16 @@ use std::{
     rc::Rc,
     task::{Context, Poll, ready},
 };
-use weft_wire::http1::{self, OnUpgrade};
+use weft_wire::{
+    http1::{self, OnUpgrade},
+    http2,
+};
 
 /// Body that an engine reads from a connection: of a request on its way in, of an upstream's response.
 #[derive(Debug)]
 pub(crate) enum Incoming {
     H1(http1::Body),
-    H2(hyper::body::Incoming),
+    H2(http2::Body),
 }
 
 impl Body for Incoming {

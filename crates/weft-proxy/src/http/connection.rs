@@ -4,19 +4,19 @@ use super::{Pool, body::Incoming, headers, serve};
 use crate::{
     edges::EdgeCache,
     limits,
-    local::LocalExecutor,
     net::{FirstBytes, Io},
     worker::{Config, Worker},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
-use hyper::{server::conn::http2, service::service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{cell::OnceCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use weft_model::Service;
 use weft_pki::Peer;
 use weft_std::clock;
 use weft_telemetry::{Party, Reporter, RequestRecord, ResponseFlag, TlsRecord, details};
-use weft_wire::http1::{self, ServeError};
+use weft_wire::{
+    http1::{self, ServeError},
+    http2,
+};
 
 /// One downstream connection.
 pub(crate) struct Connection {
@@ -180,7 +180,7 @@ fn is_edge_only(name: &HeaderName) -> bool {
 }
 
 /// Longest that an idle connection between two proxies stays open: longer than the calling side keeps it.
-const MESH_IDLE: Duration = Duration::from_secs(75);
+pub(crate) const MESH_IDLE: Duration = Duration::from_secs(75);
 
 /// Serves HTTP on a connection until it ends or the proxy drains.
 pub(crate) async fn serve_http(conn: Rc<Connection>, io: Io, first: FirstBytes) {
@@ -215,31 +215,23 @@ async fn serve_http1(conn: Rc<Connection>, io: Io) {
 
 async fn serve_http2(conn: Rc<Connection>, io: Io) {
     let drain = conn.worker.drain.clone();
-    let service = {
-        let conn = conn.clone();
-        service_fn(move |request: Request<hyper::body::Incoming>| {
-            let conn = conn.clone();
-            async move { Ok::<_, std::convert::Infallible>(serve::serve(conn, request.map(Incoming::H2)).await) }
-        })
-    };
-    let connection = http2::Builder::new(LocalExecutor(conn.worker.tasks.clone()))
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits::H2_STREAMS_MAX)
-        .initial_stream_window_size(limits::H2_STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(limits::H2_CONNECTION_WINDOW_BYTES)
-        .max_header_list_size(limits::HEADER_BYTES_MAX as u32)
-        .max_send_buf_size(limits::H2_SEND_BUFFER_BYTES)
-        .max_pending_accept_reset_streams(limits::H2_RESET_STREAMS_MAX)
-        .max_local_error_reset_streams(limits::H2_RESET_STREAMS_MAX)
-        .serve_connection(TokioIo::new(io), service);
-    let mut connection = std::pin::pin!(connection);
-    tokio::select! {
+    let options = conn.worker.http2.server(conn.peer.is_some());
+    let served = conn.clone();
+    let service = move |request: Request<http2::Body>| serve::serve(served.clone(), request.map(Incoming::H2));
+    let mut connection = std::pin::pin!(http2::serve(io, options, service));
+    let ended = tokio::select! {
         biased;
-        // What went wrong on a stream is in the records of its requests.
-        _ = connection.as_mut() => return,
-        () = drain.signaled() => connection.as_mut().graceful_shutdown(),
+        ended = connection.as_mut() => ended,
+        () = drain.signaled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    // What went wrong on a stream is in the records of its requests.
+    if let Err(http2::Error::Connection(_, why)) = ended {
+        tracing::debug!(why, "HTTP/2 connection closed");
+        record_unreadable(&conn, "HTTP/2", 0, details::DOWNSTREAM_PROTOCOL);
     }
-    connection.await.ok();
 }
 
 /// What the engine answered by itself, because it could not be read, gets a record too. Other ends are told by the requests' records.
@@ -259,12 +251,16 @@ fn ended_with(conn: &Connection, error: &ServeError) {
         ServeError::Stalled => return registry.limit("WRITE_IDLE_TIMEOUT").inc(),
         ServeError::Broken(_) => return,
     };
+    record_unreadable(conn, "HTTP/1.1", status, details);
+}
+
+fn record_unreadable(conn: &Connection, protocol: &str, status: u16, details: &str) {
     let record = RequestRecord {
         id: format!("{:016x}{:016x}", conn.worker.random(), conn.worker.random()),
         proxy: conn.worker.proxy_id(),
         reporter: if matches!(conn.scope, Scope::Inbound { .. }) { Reporter::Destination } else { Reporter::Source },
         start_unix_ms: clock::unix_ms(),
-        protocol: "HTTP/1.1".into(),
+        protocol: protocol.into(),
         status,
         flags: vec![ResponseFlag::DownstreamProtocol],
         details: details.into(),

@@ -16,10 +16,12 @@ mod mirror;
 mod tunnel;
 
 mod connection;
+mod http2;
 
 pub(crate) use connection::{Connection, Scope, serve_http};
 pub(crate) use exchange::Exchange;
 pub(crate) use headers::{peer_of, peer_value};
+pub(crate) use http2::Http2;
 pub(crate) use normalize::Target;
 pub(crate) use pool::{Dial, DialTls, Pool};
 pub(crate) use reject::Reject;

@@ -6,14 +6,11 @@
 use super::body::{Incoming, RequestBody};
 use crate::{
     limits,
-    local::LocalExecutor,
     net::{self, DialError, Io},
     program::Program,
     worker::Worker,
 };
 use http::{Request, Response};
-use hyper::client::conn::http2;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use std::{
     cell::{Cell, RefCell},
     rc::{Rc, Weak},
@@ -28,6 +25,7 @@ use weft_std::clock::{self, Instant};
 use weft_telemetry::TlsRecord;
 use weft_wire::{
     http1::{self, SendFailure},
+    http2,
     tls::ClientTls,
 };
 
@@ -89,7 +87,6 @@ struct Idle {
 
 struct Shared {
     sender: http2::SendRequest<RequestBody>,
-    streams: Cell<usize>,
     facts: Rc<Facts>,
 }
 
@@ -210,7 +207,7 @@ impl Pool {
     async fn shared_one(self: &Rc<Self>) -> Option<Lease> {
         loop {
             self.shared.borrow_mut().retain(|s| !s.sender.is_closed());
-            let free = self.shared.borrow().iter().find(|s| s.streams.get() < limits::H2_UPSTREAM_STREAMS_MAX).cloned();
+            let free = self.shared.borrow().iter().find(|s| s.sender.room() > 0).cloned();
             if let Some(shared) = free {
                 let facts = shared.facts.clone();
                 return Some(self.lent(Lent::Two(shared), facts, true));
@@ -227,33 +224,23 @@ impl Pool {
         let _connecting = Connecting::begin(self);
         let slot = self.counters.connection(&self.limits.borrow()).map_err(NoConnection::Overflow)?;
         let (io, peer) = self.connect(worker, Alpn::WeftH2).await.map_err(NoConnection::Dial)?;
-        let (sender, connection) = http2::Builder::new(LocalExecutor(worker.tasks.clone()))
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(limits::H2_STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(limits::H2_CONNECTION_WINDOW_BYTES)
-            .max_header_list_size(limits::HEADER_BYTES_MAX as u32)
-            .max_send_buf_size(limits::H2_SEND_BUFFER_BYTES)
-            .keep_alive_interval(limits::H2_PING_INTERVAL)
-            .keep_alive_timeout(limits::H2_PING_TIMEOUT)
-            .max_concurrent_reset_streams(limits::H2_RESET_STREAMS_MAX)
-            .handshake(TokioIo::new(io))
-            .await
-            .map_err(|e| NoConnection::Dial(DialError::Connect(e.to_string())))?;
+        let (sender, connection) = http2::handshake(io, worker.http2.client(self.idle_timeout()));
         worker.tasks.spawn_local("upstream h2", async move {
             connection.await.ok();
         });
         let facts = Rc::new(Facts { tls: peer.as_ref().map(|p| Rc::new(super::tls_record(p))), served: Cell::new(0), _slot: slot });
-        let shared = Rc::new(Shared { sender, streams: Cell::new(0), facts: facts.clone() });
+        let shared = Rc::new(Shared { sender, facts: facts.clone() });
         self.shared.borrow_mut().push(shared.clone());
         Ok(self.lent(Lent::Two(shared), facts, false))
     }
 
     fn lent(self: &Rc<Self>, lent: Lent, facts: Rc<Facts>, reused: bool) -> Lease {
         facts.served.set(facts.served.get() + 1);
-        if let Lent::Two(shared) = &lent {
-            shared.streams.set(shared.streams.get() + 1);
-        }
         Lease { lent: Some(lent), facts, pool: Rc::downgrade(self), reused, body_sent: Rc::new(Cell::new(true)) }
+    }
+
+    fn idle_timeout(&self) -> Duration {
+        self.limits.borrow().idle_timeout_ms.map_or(limits::IDLE_TIMEOUT, Duration::from_millis)
     }
 
     fn connect_timeout(&self) -> Duration {
@@ -302,7 +289,7 @@ impl Pool {
 
     /// Closes what is idle for too long, or closed by the peer. Called about once a second.
     pub(crate) fn sweep(&self, now: Instant) {
-        let timeout = self.limits.borrow().idle_timeout_ms.map_or(limits::IDLE_TIMEOUT, Duration::from_millis);
+        let timeout = self.idle_timeout();
         self.idle.borrow_mut().retain(|idle| idle.connection.is_ready() && now.duration_since(idle.since) < timeout);
         self.shared.borrow_mut().retain(|shared| !shared.sender.is_closed());
     }
@@ -347,14 +334,10 @@ impl Lease {
                     connection.send(request).map_err(|error| SendError { unsent: error.unsent, ..SendError::of_http1(&error.reason) })?;
                 sending.await.map(|response| response.map(Incoming::H1)).map_err(|failure| SendError::of_http1(&failure))
             }
-            Lent::Two(shared) => {
-                let mut sender = shared.sender.clone();
-                // Boxed: hyper's future is large.
-                match Box::pin(sender.try_send_request(*request)).await {
-                    Ok(response) => Ok(response.map(Incoming::H2)),
-                    Err(mut error) => Err(SendError { unsent: error.take_message().map(Box::new), ..SendError::of_http2(error.error()) }),
-                }
-            }
+            Lent::Two(shared) => match shared.sender.send(request).await {
+                Ok(response) => Ok(response.map(Incoming::H2)),
+                Err(error) => Err(SendError { unsent: error.unsent, ..SendError::of_http2(&error.reason) }),
+            },
         }
     }
 
@@ -417,23 +400,19 @@ impl SendError {
         Self { unsent: None, kind, words: failure.to_string() }
     }
 
-    fn of_http2(error: &hyper::Error) -> Self {
-        let source = std::error::Error::source(error);
-        let words = source.map_or_else(|| error.to_string(), |source| format!("{error}: {source}"));
-        let kind = match source.and_then(|e| e.downcast_ref::<h2::Error>()).and_then(h2::Error::reason) {
-            Some(h2::Reason::REFUSED_STREAM) => SendErrorKind::Refused,
-            Some(h2::Reason::PROTOCOL_ERROR | h2::Reason::FRAME_SIZE_ERROR | h2::Reason::COMPRESSION_ERROR) => SendErrorKind::Protocol,
+    fn of_http2(error: &http2::Error) -> Self {
+        let kind = match error {
+            _ if error.is_unprocessed() => SendErrorKind::Refused,
+            http2::Error::Reset(code) if code.is_protocol() => SendErrorKind::Protocol,
+            _ if error.is_protocol() => SendErrorKind::Protocol,
             _ => SendErrorKind::Reset,
         };
-        Self { unsent: None, kind, words }
+        Self { unsent: None, kind, words: error.to_string() }
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Some(Lent::Two(shared)) = &self.lent {
-            shared.streams.set(shared.streams.get() - 1);
-        }
         if let Some(pool) = self.pool.upgrade() {
             pool.freed.notify_one();
         }

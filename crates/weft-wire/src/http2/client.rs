@@ -45,7 +45,7 @@ pub struct Connection<T, B> {
 /// A request that got no answer.
 pub struct SendError<B> {
     /// The request itself, when it is certain that the peer has seen nothing of it and it is still whole.
-    pub unsent: Option<Request<B>>,
+    pub unsent: Option<Box<Request<B>>>,
     /// What happened.
     pub reason: Error,
 }
@@ -120,7 +120,7 @@ where
 
     /// Sends a request. Its head, and what its body has at once, are encoded by the first poll; the rest goes out while the answer
     /// is awaited, and after it. Waits while the peer allows no further stream. Dropping the future cancels the stream.
-    pub fn send(&self, request: Request<B>) -> Sending<B> {
+    pub fn send(&self, request: Box<Request<B>>) -> Sending<B> {
         Sending { shared: self.shared.clone(), state: State::Waiting(Some(request)) }
     }
 }
@@ -132,9 +132,9 @@ pub struct Sending<B> {
 }
 
 enum State<B> {
-    Waiting(Option<Request<B>>),
+    Waiting(Option<Box<Request<B>>>),
     /// With the request, as long as it is whole.
-    Sent(Key, Option<Request<B>>),
+    Sent(Key, Option<Box<Request<B>>>),
     Done,
 }
 
@@ -142,24 +142,23 @@ impl<B> Sending<B>
 where
     B: http_body::Body<Data = Bytes> + Unpin,
 {
-    fn begin(&mut self, request: Request<B>) -> State<B> {
-        let (parts, body) = request.into_parts();
-        let end_stream = body.is_end_stream();
+    fn begin(&mut self, request: Box<Request<B>>) -> State<B> {
+        let end_stream = request.body().is_end_stream();
         let mut core = self.shared.core.borrow_mut();
         core.now = clock::now();
         if core.out.capacity() == 0 {
             core.out = take_buffer();
         }
-        let key = core.open(&parts, end_stream);
+        let key = core.open(&*request, end_stream);
         core.wake_driver();
         if end_stream {
-            return State::Sent(key, Some(Request::from_parts(parts, body)));
+            return State::Sent(key, Some(request));
         }
         if let Some(stream) = core.streams.at(key) {
             stream.holders += 1;
         }
         drop(core);
-        self.shared.send_body(key, Outgoing::new(body));
+        self.shared.send_body(key, Outgoing::new(request.into_body()));
         State::Sent(key, None)
     }
 }

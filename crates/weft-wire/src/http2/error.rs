@@ -36,6 +36,11 @@ impl ErrorCode {
     /// HTTP/1.1 must be used.
     pub const HTTP_1_1_REQUIRED: Self = Self(13);
 
+    /// Does whoever sends it say that the other broke the protocol?
+    pub fn is_protocol(self) -> bool {
+        matches!(self, Self::PROTOCOL_ERROR | Self::FRAME_SIZE_ERROR | Self::COMPRESSION_ERROR | Self::FLOW_CONTROL_ERROR)
+    }
+
     const NAMES: [&'static str; 14] = [
         "NO_ERROR",
         "PROTOCOL_ERROR",

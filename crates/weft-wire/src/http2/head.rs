@@ -2,7 +2,7 @@
 
 use super::hpack::{Decoder, Encoder, Field};
 use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header, request,
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header,
     uri::{Authority, PathAndQuery, Scheme},
 };
 
@@ -201,25 +201,26 @@ fn content_length(value: &[u8]) -> Option<u64> {
 }
 
 /// Encodes a request's head. Its target must have an authority, unless a Host header stands in for it.
-pub(crate) fn encode_request(encoder: &mut Encoder, parts: &request::Parts, out: &mut Vec<u8>) {
+pub(crate) fn encode_request<B>(encoder: &mut Encoder, request: &Request<B>, out: &mut Vec<u8>) {
     encoder.begin(out);
-    encoder.pseudo(":method", parts.method.as_str().as_bytes(), out);
-    let protocol = parts.extensions.get::<Protocol>();
-    if parts.method != Method::CONNECT || protocol.is_some() {
-        encoder.pseudo(":scheme", parts.uri.scheme_str().unwrap_or("http").as_bytes(), out);
+    encoder.pseudo(":method", request.method().as_str().as_bytes(), out);
+    let (uri, protocol) = (request.uri(), request.extensions().get::<Protocol>());
+    let has_path = *request.method() != Method::CONNECT || protocol.is_some();
+    if has_path {
+        encoder.pseudo(":scheme", uri.scheme_str().unwrap_or("http").as_bytes(), out);
     }
-    let host = || parts.headers.get(header::HOST).map(HeaderValue::as_bytes);
-    if let Some(authority) = parts.uri.authority().map(|a| a.as_str().as_bytes()).or_else(host) {
+    let host = || request.headers().get(header::HOST).map(HeaderValue::as_bytes);
+    if let Some(authority) = uri.authority().map(|a| a.as_str().as_bytes()).or_else(host) {
         encoder.pseudo(":authority", authority, out);
     }
-    if parts.method != Method::CONNECT || protocol.is_some() {
-        let path = parts.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    if has_path {
+        let path = uri.path_and_query().map_or("/", PathAndQuery::as_str);
         encoder.pseudo(":path", if path.is_empty() { b"/" } else { path.as_bytes() }, out);
     }
     if let Some(protocol) = protocol {
         encoder.pseudo(":protocol", protocol.0.as_bytes(), out);
     }
-    encode_headers(encoder, &parts.headers, true, out);
+    encode_headers(encoder, request.headers(), true, out);
 }
 
 /// Encodes a response's head.
@@ -310,7 +311,8 @@ mod tests {
             assert!(!with(&[("content-length", bad)]), "{bad:?}");
         }
         assert!(!with(&[("content-length", "1"), ("content-length", "2")]));
-        let (request, length) = fields(&[&GET[..], &[("content-length", "7"), ("content-length", "7")]].concat()).request(true).expect("legal");
+        let (request, length) =
+            fields(&[&GET[..], &[("content-length", "7"), ("content-length", "7")]].concat()).request(true).expect("legal");
         assert_eq!((request.headers().get_all("content-length").iter().count(), length), (1, Some(7)));
     }
 

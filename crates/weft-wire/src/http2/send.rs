@@ -10,7 +10,7 @@ use super::{
     streams::Key,
 };
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderValue, header, request, response};
+use http::{HeaderMap, HeaderValue, Request, header, response};
 
 /// How much of a piece went out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl Core {
     }
 
     /// Opens a stream with a request. The caller has asked for room.
-    pub(crate) fn open(&mut self, parts: &request::Parts, end_stream: bool) -> Key {
+    pub(crate) fn open<B>(&mut self, request: &Request<B>, end_stream: bool) -> Key {
         let id = self.next_own;
         self.next_own += 2;
         let key = self.streams.insert(id, self.now);
@@ -56,10 +56,10 @@ impl Core {
         if let Some(stream) = self.streams.at(key) {
             (stream.send_window, stream.recv_window) = (send_window, recv_window);
             stream.send_ended = end_stream;
-            stream.bodiless = Self::expects_no_body(&parts.method);
+            stream.bodiless = Self::expects_no_body(request.method());
             stream.holders = 1;
         }
-        self.put_block(id, end_stream, |encoder, out| head::encode_request(encoder, parts, out));
+        self.put_block(id, end_stream, |encoder, out| head::encode_request(encoder, request, out));
         key
     }
 
@@ -195,14 +195,15 @@ impl Core {
         }
     }
 
-    /// Is there anything whose time could run out?
-    pub(crate) fn watches(&self) -> bool {
-        self.streams.open() > 0
+    /// When somebody should look for what has run out of time.
+    pub(crate) fn due(&self) -> Option<weft_std::clock::Instant> {
+        let busy = self.streams.open() > 0
             || self.unsent() > 0
             || self.block.is_some()
             || self.stage != super::connection::Stage::Open
             || self.drain_ping
-            || self.ping_sent.is_some()
-            || self.options.idle.is_some()
+            || self.ping_sent.is_some();
+        let idle = self.options.idle.map(|idle| (self.heard + idle).max(self.now + super::limits::TICK));
+        if busy { Some(self.now + super::limits::TICK) } else { idle }
     }
 }

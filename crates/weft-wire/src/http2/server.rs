@@ -38,9 +38,16 @@ pub struct Serving<T, S, F, B> {
 enum Place<F, B> {
     Free,
     /// The service works on it.
-    Answering { key: Key, answer: Pin<Box<F>>, head_only: bool },
+    Answering {
+        key: Key,
+        answer: Pin<Box<F>>,
+        head_only: bool,
+    },
     /// Its body goes out.
-    Sending { key: Key, outgoing: Outgoing<B> },
+    Sending {
+        key: Key,
+        outgoing: Outgoing<B>,
+    },
 }
 
 /// Serves requests on `io`, to which nothing was written yet and from which nothing is missing.

@@ -153,13 +153,18 @@ impl<T: AsyncRead + AsyncWrite + Unpin> Wire<T> {
             give_buffer(std::mem::take(&mut core.out));
         }
         core.end_turn(cx.waker());
-        let watches = core.watches() || self.lingers;
+        let due = if self.lingers { Some(core.now + TICK) } else { core.due() };
         drop(core);
-        if self.tick.is_none() && watches {
-            let mut tick = Box::pin(tokio::time::sleep(TICK));
-            // Registers it; it cannot be over yet, and if it is, the next turn sees it.
+        let Some(due) = due else { return };
+        match &mut self.tick {
+            // An early tick does no harm.
+            Some(tick) if tick.deadline() <= due => {}
+            Some(tick) => tick.as_mut().reset(due),
+            None => self.tick = Some(Box::pin(tokio::time::sleep_until(due))),
+        }
+        if let Some(tick) = &mut self.tick {
+            // Registers it; should it be over already, the next turn sees it.
             let _ = tick.as_mut().poll(cx);
-            self.tick = Some(tick);
         }
     }
 

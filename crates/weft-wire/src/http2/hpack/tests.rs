@@ -139,7 +139,9 @@ fn rfc9113_8_2_1_what_no_field_may_hold() {
     for path in [&b""[..], b"a", b"http://x/", b"/a#b", b"*a"] {
         assert!(bad(b":path", path), "{path:?}");
     }
-    for (name, value) in [(&b":authority"[..], &b"u@h"[..]), (b":authority", b""), (b":scheme", b"ftp"), (b":status", b"20"), (b":method", b"A B")] {
+    for (name, value) in
+        [(&b":authority"[..], &b"u@h"[..]), (b":authority", b""), (b":scheme", b"ftp"), (b":status", b"20"), (b":method", b"A B")]
+    {
         assert!(bad(name, value));
     }
 }
@@ -174,8 +176,14 @@ fn what_is_encoded_decodes_and_repeats_get_short() {
             let mut got = Vec::new();
             decoder.decode(&out, |field, _| got.push(field)).expect("decodes");
             let id = format!("x-request-id: {id}");
-            let want =
-                [":status: 200", ":path: /package.Service/Method", "content-type: application/grpc", &id, "x-same: value", "authorization: secret"];
+            let want = [
+                ":status: 200",
+                ":path: /package.Service/Method",
+                "content-type: application/grpc",
+                &id,
+                "x-same: value",
+                "authorization: secret",
+            ];
             assert_eq!(got, fields(&want), "round {round}");
             lengths.push(out.len());
         }
@@ -198,7 +206,8 @@ fn the_tables_stay_in_step_through_evictions_and_resizes() {
         let mut want = Vec::new();
         encoder.begin(&mut out);
         for i in 0..(seed >> 60) {
-            let (name, value) = (format!("n-{}", (seed >> (i * 2)) % 50), format!("v-{}", (seed >> (i * 3)) % 30).repeat(1 + (seed % 9) as usize));
+            let (name, value) =
+                (format!("n-{}", (seed >> (i * 2)) % 50), format!("v-{}", (seed >> (i * 3)) % 30).repeat(1 + (seed % 9) as usize));
             let name = HeaderName::from_lowercase(name.as_bytes()).expect("name");
             let value = HeaderValue::from_str(&value).expect("value");
             encoder.header(&name, &value, &mut out);
