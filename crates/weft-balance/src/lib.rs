@@ -6,6 +6,7 @@
 
 mod balancer;
 mod health_check;
+mod latency;
 mod limits;
 mod plan;
 mod standing;
@@ -23,6 +24,7 @@ pub use admission::AdmissionControl;
 pub use balancer::{Balancer, EndpointState, NoEndpoint, Pick};
 pub use bulkhead::{Compartments, Full};
 pub use health_check::{Checker, Verdict};
+pub use latency::Latency;
 pub use lease::{LEASE_KEYS_MAX, LeaseAsk, LeaseBook, LeaseGrant, LeaseHolder, Leased, Patience};
 pub use limits::{Counters, Overflow, RetryGate, Slot, WorkerRequests};
 pub use plan::{Host, Plan};

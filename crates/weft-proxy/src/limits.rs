@@ -40,6 +40,10 @@ pub const IDLE_CONNECTIONS_MAX: usize = 256;
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Longest time to connect where nothing else is configured (Envoy's and Istio's default).
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How often one request is sent in all: attempts, hedges, fallback and copies together (amplification).
+pub const SENDS_MAX: u32 = 10;
+/// Copies of one request; further mirrors of its route get none.
+pub const COPIES_MAX: usize = 5;
 /// A request body up to this size can be sent again; a larger one makes the request final, in bytes.
 pub const REPLAY_BYTES_MAX: usize = 64 * 1024;
 /// Questions to the control plane that may wait at once.

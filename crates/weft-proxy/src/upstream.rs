@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 use tokio::sync::Notify;
-use weft_balance::{Balancer, EjectionChange, EndpointId, NoEndpoint, Outcome, Pick, Slot, WorkerRequests};
+use weft_balance::{Balancer, EjectionChange, EndpointId, Latency, NoEndpoint, Outcome, Pick, Slot, WorkerRequests};
 use weft_model::{Endpoint, EndpointTls, UpstreamTls};
 use weft_std::clock::{self, Instant};
 
@@ -25,6 +25,8 @@ pub(crate) struct Upstream {
     requests: Arc<WorkerRequests>,
     pools: RefCell<HashMap<EndpointId, Rc<Chosen>>>,
     freed: Rc<Notify>,
+    /// How long answers took to begin, for hedging.
+    latency: RefCell<Latency>,
     /// Zero of the balancer's time.
     epoch: Instant,
 }
@@ -48,6 +50,7 @@ impl Upstream {
             balancer: RefCell::new(balancer),
             pools: RefCell::default(),
             freed: Rc::default(),
+            latency: RefCell::default(),
             epoch,
         })
     }
@@ -165,6 +168,16 @@ impl Upstream {
         let slot = slot.map_err(|what| Reject::Overflow { what, cause: Box::new(entry.cluster.origin.clone()) })?;
         self.requests.started_at(&entry.cluster.retry_budget, || clock::now().saturating_duration_since(self.epoch));
         Ok(Admitted { upstream: self.clone(), retries: 0, retry: None, _slot: slot })
+    }
+
+    /// Notes how long an answer took to begin.
+    pub(crate) fn note_latency(&self, took: Duration) {
+        self.latency.borrow_mut().note(took);
+    }
+
+    /// The time within which `percent` of the answers began; `None` until enough were seen.
+    pub(crate) fn latency(&self, percent: u8) -> Option<Duration> {
+        self.latency.borrow().quantile(percent)
     }
 
     /// Tells the balancer how an attempt ended.

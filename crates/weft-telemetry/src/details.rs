@@ -66,6 +66,8 @@ pub const BULKHEAD_FULL: &str = "bulkhead_full";
 pub const CONCURRENCY_LIMIT: &str = "reached_concurrency_limit";
 /// Admission control shed it because the destination fails too often.
 pub const ADMISSION_DENIED: &str = "denied_by_admission_control";
+/// A preflight was answered by the route's cross-origin rules.
+pub const CORS_RESPONSE: &str = "cors_response";
 /// The route's fallback answered.
 pub const FALLBACK: &str = "fallback_served";
 /// Nothing moved for the stream's idle time-out.

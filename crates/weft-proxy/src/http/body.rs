@@ -101,6 +101,14 @@ pub(crate) struct ResponseBody {
     exchange: Option<Box<Exchange>>,
     /// The route's time-out also bounds the answer's body.
     deadline: Option<Pin<Box<tokio::time::Sleep>>>,
+    /// How long nothing may come.
+    idle: Option<Idle>,
+}
+
+/// A timer that begins anew with each frame.
+struct Idle {
+    limit: std::time::Duration,
+    timer: Pin<Box<tokio::time::Sleep>>,
 }
 
 enum Inner {
@@ -112,13 +120,16 @@ enum Inner {
 impl ResponseBody {
     /// Of the upstream; closes `exchange` when it ends.
     pub(crate) fn upstream(body: Incoming, exchange: Box<Exchange>, deadline: Option<weft_std::clock::Instant>) -> Self {
-        let deadline = deadline.filter(|_| !body.is_end_stream()).map(|at| Box::pin(tokio::time::sleep_until(at)));
-        Self { inner: Inner::Upstream(body), sent: 0, exchange: Some(exchange), deadline }
+        let more = !body.is_end_stream();
+        let deadline = deadline.filter(|_| more).map(|at| Box::pin(tokio::time::sleep_until(at)));
+        let idle_ms = exchange.facts.route.as_ref().and_then(|r| r.idle_timeout_ms).filter(|_| more);
+        let idle = crate::upstream::millis(idle_ms).map(|limit| Idle { limit, timer: Box::pin(tokio::time::sleep(limit)) });
+        Self { inner: Inner::Upstream(body), sent: 0, exchange: Some(exchange), deadline, idle }
     }
     /// Made here.
     pub(crate) fn local(bytes: Bytes, exchange: Option<Box<Exchange>>) -> Self {
         let inner = if bytes.is_empty() { Inner::Empty } else { Inner::Full(Some(bytes)) };
-        Self { inner, sent: 0, exchange, deadline: None }
+        Self { inner, sent: 0, exchange, deadline: None, idle: None }
     }
     fn close(&mut self, ended: Ended) {
         if let Some(mut exchange) = self.exchange.take() {
@@ -146,8 +157,21 @@ impl Body for ResponseBody {
         let polled = match &mut self.inner {
             Inner::Empty => None,
             Inner::Full(bytes) => bytes.take().map(|b| Ok(Frame::data(b))),
-            Inner::Upstream(body) => ready!(Pin::new(body).poll_frame(cx)),
+            Inner::Upstream(body) => match Pin::new(body).poll_frame(cx) {
+                Poll::Ready(polled) => polled,
+                Poll::Pending => {
+                    let quiet = self.idle.as_mut().is_some_and(|idle| idle.timer.as_mut().poll(cx).is_ready());
+                    if !quiet {
+                        return Poll::Pending;
+                    }
+                    self.close(Ended::Idle);
+                    return Poll::Ready(Some(Err("nothing came for the route's idle time-out".into())));
+                }
+            },
         };
+        if let Some(idle) = &mut self.idle {
+            idle.timer.as_mut().reset(weft_std::clock::now() + idle.limit);
+        }
         match &polled {
             None => self.close(Ended::Complete),
             Some(Err(_)) => self.close(Ended::UpstreamBroke),

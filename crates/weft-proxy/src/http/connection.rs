@@ -86,6 +86,11 @@ impl Connection {
         }
     }
 
+    /// At an edge?
+    pub(crate) fn is_gateway(&self) -> bool {
+        matches!(self.scope, Scope::Gateway { .. })
+    }
+
     /// Port that was called.
     pub(crate) fn port(&self) -> u16 {
         match self.scope {

@@ -63,6 +63,8 @@ pub(crate) struct Facts {
     pub tls: Option<Rc<TlsRecord>>,
     /// The endpoint of the last attempt.
     pub chosen: Option<Rc<Chosen>>,
+    /// What the answer says of origins, whoever makes it.
+    pub cors: Option<Vec<(http::HeaderName, HeaderValue)>>,
     /// A first attempt that succeeded, as status and length.
     pub first: Option<(u16, u64)>,
 }
@@ -146,6 +148,7 @@ impl Exchange {
             config: config.clone(),
             tls: conn.tls.clone(),
             chosen: None,
+            cors: None,
             first: None,
         };
         let (received, lasting) = (Rc::default(), Lasting::default());
@@ -219,6 +222,10 @@ impl Exchange {
                 record.flags.push(ResponseFlag::UpstreamClosed);
                 record.details = details::UPSTREAM_CLOSED_MIDWAY.into();
             }
+            Ended::Idle => {
+                record.flags.push(ResponseFlag::StreamIdle);
+                record.details = details::STREAM_IDLE.into();
+            }
             Ended::TimedOut => {
                 record.flags.push(ResponseFlag::UpstreamTimeout);
                 record.details = details::RESPONSE_TIMEOUT.into();
@@ -277,4 +284,6 @@ pub(crate) enum Ended {
     UpstreamBroke,
     /// The route's time-out passed during the answer.
     TimedOut,
+    /// Nothing of the answer came for the route's idle time-out.
+    Idle,
 }

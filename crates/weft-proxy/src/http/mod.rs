@@ -9,7 +9,9 @@ mod reject;
 mod body;
 mod headers;
 
+mod hedge;
 mod pool;
+mod rewrite;
 mod upstream;
 
 mod mirror;
@@ -20,10 +22,11 @@ mod http2;
 
 pub(crate) use connection::{Connection, Scope, serve_http};
 pub(crate) use exchange::Exchange;
-pub(crate) use headers::{peer_of, peer_value};
+pub(crate) use headers::{PEER, peer_of, peer_value};
 pub(crate) use http2::Http2;
 pub(crate) use normalize::Target;
-pub(crate) use pool::{Dial, DialTls, Pool};
+pub(crate) use pool::{Dial, DialTls, HttpVersion, Pool};
 pub(crate) use reject::Reject;
-pub(crate) use serve::request_head;
-pub(crate) use upstream::tls_record;
+pub(crate) use rewrite::rewrite_for;
+pub(crate) use serve::{inner_version, request_head};
+pub(crate) use upstream::{Course, Head, tls_record};

@@ -46,6 +46,8 @@ pub(crate) enum Reject {
     Protocol(String),
     /// A timer ended it.
     Timeout { timer: Box<Timer>, per_try: bool },
+    /// Nothing moved for too long.
+    Idle(Box<Timer>),
 
     // Us.
     /// Going away, or overloaded.
@@ -70,7 +72,7 @@ impl Reject {
             | Self::Reset(_)
             | Self::Overload(_) => 503,
             Self::Protocol(_) => 502,
-            Self::Timeout { .. } => 504,
+            Self::Timeout { .. } | Self::Idle(_) => 504,
         };
         StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }
@@ -91,6 +93,7 @@ impl Reject {
             Self::Reset(_) => ResponseFlag::UpstreamClosed,
             Self::Protocol(_) => ResponseFlag::UpstreamProtocol,
             Self::Timeout { .. } => ResponseFlag::UpstreamTimeout,
+            Self::Idle(_) => ResponseFlag::StreamIdle,
             Self::Overload(_) => ResponseFlag::Overload,
         })
     }
@@ -115,6 +118,7 @@ impl Reject {
             Self::Protocol(_) => details::UPSTREAM_PROTOCOL.into(),
             Self::Timeout { per_try: true, .. } => details::PER_TRY_TIMEOUT.into(),
             Self::Timeout { .. } => details::RESPONSE_TIMEOUT.into(),
+            Self::Idle(_) => details::STREAM_IDLE.into(),
             Self::Overload(_) => details::OVERLOAD.into(),
         }
     }
@@ -136,7 +140,9 @@ impl Reject {
             Self::Tls(why) => format!("no trusted connection to the upstream: {why}"),
             Self::Reset(why) => format!("the upstream closed the connection before it answered: {why}"),
             Self::Protocol(why) => format!("the upstream's answer cannot be understood: {why}"),
-            Self::Timeout { timer, .. } => format!("the upstream did not answer in time: {} of {} ms", timer.name, timer.limit_ms),
+            Self::Timeout { timer, .. } | Self::Idle(timer) => {
+                format!("the upstream did not answer in time: {} of {} ms", timer.name, timer.limit_ms)
+            }
             Self::Overload(why) => (*why).into(),
         }
     }
@@ -156,7 +162,7 @@ impl Reject {
     pub(crate) fn grpc_status(&self) -> u8 {
         match self {
             Self::FaultAbort { grpc_status: Some(code), .. } => *code,
-            Self::Timeout { .. } => 4,
+            Self::Timeout { .. } | Self::Idle(_) => 4,
             Self::Limited(limited) => limited.grpc_status,
             _ => match self.status().as_u16() {
                 400 => 13,

@@ -6,17 +6,19 @@ use super::{
     headers,
     normalize::{Target, normalize},
     pool::HttpVersion,
+    rewrite,
     upstream::{self, Head, Sending},
 };
 use crate::{
     destination,
-    policy::{Caller, Covered, PLAIN_TEXT, Permit, admit, authorize, authorize_at_gateway},
+    limits::{COPIES_MAX, SENDS_MAX},
+    policy::{Caller, Covered, Deadline, PLAIN_TEXT, Permit, SecondBackend, admit, authorize, authorize_at_gateway, cors, fallback, fault},
     worker::Config,
 };
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
-use std::{cell::RefCell, rc::Rc, time::Duration};
-use weft_model::{Backend, HttpRoute, Protocol, RequestHead, RouteAction, pick_target};
+use std::{cell::RefCell, rc::Rc};
+use weft_model::{Backend, BackendFailure, HttpRoute, Protocol, Redirect, RequestHead, RouteAction, pick_target};
 use weft_std::clock::{self, Instant};
 use weft_telemetry::{PolicyDecision, Reporter, ResponseFlag, details};
 use weft_wire::http1::OnUpgrade;
@@ -103,11 +105,21 @@ async fn outbound(
     mut body: Incoming,
     exchange: &mut Box<Exchange>,
 ) -> Result<Reply, Reject> {
+    // A browser's question before its request: it comes without credentials, so it is answered before anybody asks for them.
+    // Boxed: rare.
+    if weft_model::is_preflight(&parts.method, &parts.headers)
+        && let Some((response, route)) = Box::pin(cors::preflight(conn, &config, &parts, &target)).await
+    {
+        exchange.facts.route = Some(route);
+        exchange.record.details = details::CORS_RESPONSE.into();
+        return Ok(Reply::Local(response));
+    }
     // Before a route is looked for: who may not enter learns nothing of what is inside.
     let permit = permit_to_leave(conn, &config, &parts, &target, exchange)?;
     let found = destination::route(conn, config, &parts, &target).await?;
     let (config, route) = (found.config, found.route);
     exchange.facts.route = Some(route.clone());
+    exchange.facts.cors = route.cors.as_ref().and_then(|c| c.response_headers(&parts.headers));
     let own = matches!(conn.scope, Scope::Gateway { .. }).then(|| conn.port());
     let service = config.snapshot.admission.is_some().then(|| found.service.clone()).flatten();
     exchange.called(found.service);
@@ -115,47 +127,126 @@ async fn outbound(
     fault(conn, &route, exchange).await?;
     // A planned delay is not the upstream's: the time-out starts after it (Envoy's order of filters).
     let started = clock::now();
+    let redirected = |to: &Redirect| rewrite::redirect(to, &request_head(conn, &parts, &target, &target.host), conn.port());
     let targets = match &route.action {
         RouteAction::Forward(targets) => targets,
-        RouteAction::Redirect(redirect) => {
-            let location = redirect.location(&request_head(conn, &parts, &target, &target.host), conn.port());
-            return redirect_to(redirect.status, location.as_deref());
-        }
-        RouteAction::Respond { status, body } => {
-            let mut response = Response::new(Bytes::from_owner(body.0.clone()));
-            *response.status_mut() = StatusCode::from_u16(*status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            route.response_headers.apply(response.headers_mut());
-            return Ok(Reply::Local(response));
-        }
+        RouteAction::Redirect(to) => return redirected(to).map(Reply::Local),
+        RouteAction::Respond { status, body } => return Ok(Reply::Local(rewrite::respond(&route, *status, body))),
     };
     let chosen = pick_target(targets, conn.worker.roll()).and_then(|i| targets.get(i));
     let chosen = chosen.ok_or_else(|| Reject::InvalidBackend { status: 503, reason: "all weights of the route are 0".into() })?;
-    let name = match &chosen.backend {
-        Backend::Cluster(name) => name,
-        Backend::Invalid { status, reason } => return Err(Reject::InvalidBackend { status: *status, reason: reason.clone() }),
-    };
-    let upstream = config.upstreams.get(name).ok_or_else(|| Reject::NoCluster(name.to_string()))?;
-    exchange.sent_to(upstream);
-    let gateway = matches!(conn.scope, Scope::Gateway { .. });
-    let version = inner_version(upstream.protocol(), parts.version, exchange.record.grpc, upgrade.is_some(), gateway);
-    let on_upgrade = upgrade.is_some().then(|| body.on_upgrade());
-    let mut head = make_head(conn, parts, target, upgrade)?;
-    rewrite(&route, chosen, &mut head)?;
-    if upstream.is_mesh() {
-        conn.introduce(&config, &mut head.headers);
+    if let Some(to) = &chosen.redirect {
+        return redirected(to).map(Reply::Local);
     }
-    let copies = copies(conn, &config, &route, &head);
-    let deadline = crate::upstream::millis(route.timeout_ms.filter(|ms| *ms > 0)).map(|limit| started + limit);
-    let keep_body = !copies.is_empty();
-    let sending = Sending { worker: &conn.worker, upstream, route: &route, version, deadline, keep_body, kept: RefCell::default() };
-    let outcome = sending.send(permit, head, body, exchange).await;
-    send_copies(conn, copies, sending.kept.into_inner());
-    let mut response = outcome?;
-    exchange.answered_by(response.headers());
-    headers::strip_weft(response.headers_mut());
-    route.response_headers.apply(response.headers_mut());
-    chosen.response_headers.apply(response.headers_mut());
-    Ok(answer(response, deadline, on_upgrade, exchange))
+    let way = Way { conn, config: &config, route: &route, chosen };
+    let outcome = match way.prepare(parts, target, upgrade, &mut body, started, exchange) {
+        Ok(mut ready) => {
+            let outcome = ready.sending.send(permit, ready.head, body, exchange).await;
+            send_copies(conn, std::mem::take(&mut ready.copies), ready.sending.kept.take());
+            outcome.map(|response| way.answered(response, &ready.sending, ready.on_upgrade, exchange))
+        }
+        Err(reject) => Err(reject),
+    };
+    outcome.or_else(|reject| match fallback::answer(&route, fallback::failure(&reject), exchange) {
+        Some(response) => {
+            exchange.record.flags.extend(reject.flag());
+            Ok(Reply::Local(response))
+        }
+        None => Err(reject),
+    })
+}
+
+/// From a route to one of its destinations.
+struct Way<'a> {
+    conn: &'a Rc<Connection>,
+    config: &'a Config,
+    route: &'a HttpRoute,
+    chosen: &'a weft_model::Target,
+}
+
+/// A request, ready to be sent.
+struct Ready<'a> {
+    sending: Sending<'a>,
+    head: Box<Head>,
+    copies: Copies,
+    on_upgrade: Option<Option<OnUpgrade>>,
+}
+
+impl<'a> Way<'a> {
+    fn prepare(
+        &self,
+        parts: Parts,
+        target: Target,
+        upgrade: Option<HeaderValue>,
+        body: &mut Incoming,
+        started: Instant,
+        exchange: &mut Exchange,
+    ) -> Result<Ready<'a>, Reject> {
+        let Self { conn, config, route, chosen } = *self;
+        let name = match &chosen.backend {
+            Backend::Cluster(name) => name,
+            Backend::Invalid { status, reason } => return Err(Reject::InvalidBackend { status: *status, reason: reason.clone() }),
+        };
+        let upstream = config.upstreams.get(name).ok_or_else(|| Reject::NoCluster(name.to_string()))?;
+        exchange.sent_to(upstream);
+        let (came, grpc) = (parts.version, exchange.record.grpc);
+        let version = inner_version(upstream.protocol(), came, grpc, upgrade.is_some(), conn.is_gateway());
+        let deadline = Deadline::of(conn, route, &parts.headers, grpc, started);
+        let on_upgrade = upgrade.is_some().then(|| body.on_upgrade());
+        let mut head = make_head(conn, parts, target, upgrade)?;
+        rewrite::rewrite(route, chosen, &mut head)?;
+        if upstream.is_mesh() {
+            conn.introduce(config, &mut head.headers);
+        }
+        let copies = self.copies(&head);
+        let sending = Sending {
+            worker: &conn.worker,
+            upstream,
+            route,
+            version,
+            deadline,
+            second: SecondBackend::of(conn, config, route, came, grpc).map(Box::new),
+            sends_max: SENDS_MAX - u32::try_from(copies.len()).unwrap_or(SENDS_MAX),
+            keep_body: !copies.is_empty(),
+            kept: RefCell::default(),
+        };
+        Ok(Ready { sending, head, copies, on_upgrade })
+    }
+
+    /// The backend's answer, or the fixed one that takes its place.
+    fn answered(
+        &self,
+        mut response: Response<Incoming>,
+        sending: &Sending<'_>,
+        on_upgrade: Option<Option<OnUpgrade>>,
+        exchange: &mut Exchange,
+    ) -> Reply {
+        let status = response.status().as_u16();
+        if let Some(response) = fallback::answer(self.route, Some(BackendFailure::Status(status)), exchange) {
+            // The backend's answer is not read, so its connection is not used again.
+            exchange.lasting.lease = None;
+            return Reply::Local(response);
+        }
+        exchange.answered_by(response.headers());
+        headers::strip_weft(response.headers_mut());
+        self.route.response_headers.apply(response.headers_mut());
+        let fell = exchange.record.flags.contains(&ResponseFlag::Fallback);
+        let answered = sending.second.as_ref().filter(|_| fell).map_or(self.chosen, |second| second.target);
+        answered.response_headers.apply(response.headers_mut());
+        answer(response, sending.deadline.map(|d| d.at), on_upgrade, exchange)
+    }
+
+    /// The copies that this request's share asks for, of the route and of the destination.
+    fn copies(&self, head: &Head) -> Copies {
+        let asked = self.route.mirrors.iter().chain(&self.chosen.mirrors).filter(|m| m.share.includes(self.conn.worker.roll()));
+        let mut copies: Copies =
+            asked.filter_map(|m| Some((self.config.upstreams.get(&m.cluster)?.clone(), Box::new(head.clone())))).collect();
+        if copies.len() > COPIES_MAX {
+            self.conn.worker.settings.registry.limit("COPIES_MAX").inc();
+            copies.truncate(COPIES_MAX);
+        }
+        copies
+    }
 }
 
 /// A program asks the HTTP proxy for a tunnel: what comes through it is then looked at as if it had been captured.
@@ -236,7 +327,7 @@ pub(crate) fn request_head<'a>(conn: &'a Connection, parts: &'a Parts, target: &
 }
 
 /// Which HTTP is spoken on the next hop: as the port declares, else as the request came.
-fn inner_version(protocol: Protocol, came: Version, grpc: bool, upgrade: bool, gateway: bool) -> HttpVersion {
+pub(crate) fn inner_version(protocol: Protocol, came: Version, grpc: bool, upgrade: bool, gateway: bool) -> HttpVersion {
     let two = came == Version::HTTP_2;
     match protocol {
         _ if upgrade => HttpVersion::One,
@@ -261,64 +352,7 @@ fn make_head(conn: &Connection, parts: Parts, target: Target, upgrade: Option<He
     Ok(Box::new(Head { method: parts.method, path: target.path, authority, scheme, headers, upgrade }))
 }
 
-/// Planned faults: first the delay, then the abort, each for its share.
-async fn fault(conn: &Connection, route: &HttpRoute, exchange: &mut Exchange) -> Result<(), Reject> {
-    if let Some(delay) = &route.fault.delay
-        && delay.share.includes(conn.worker.roll())
-    {
-        exchange.record.flags.push(ResponseFlag::FaultDelay);
-        exchange.record.cause = Some(route.origin.clone());
-        tokio::time::sleep(Duration::from_millis(delay.delay_ms)).await;
-    }
-    match &route.fault.abort {
-        Some(abort) if abort.share.includes(conn.worker.roll()) => {
-            let origin = Box::new(route.origin.clone());
-            Err(Reject::FaultAbort { status: abort.status, grpc_status: abort.grpc_status, origin })
-        }
-        _ => Ok(()),
-    }
-}
-
-fn redirect_to(status: u16, location: Option<&str>) -> Result<Reply, Reject> {
-    let location = location.ok_or(Reject::BadRequest("the redirect's location would be too long"))?;
-    let location = HeaderValue::from_str(location).map_err(|_| Reject::BadRequest("the redirect's location is not legal"))?;
-    let mut response = Response::new(Bytes::new());
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::FOUND);
-    response.headers_mut().insert(header::LOCATION, location);
-    Ok(Reply::Local(response))
-}
-
-/// The route's edits, then the destination's.
-fn rewrite(route: &HttpRoute, chosen: &weft_model::Target, head: &mut Head) -> Result<(), Reject> {
-    if let Some(path) = &route.rewrite.path {
-        let new = path.apply(head.path.path()).ok_or(Reject::BadRequest("the rewritten path would be too long"))?;
-        let new = if new.starts_with('/') { new } else { format!("/{new}") };
-        let whole = match head.path.query() {
-            Some(query) => format!("{new}?{query}"),
-            None => new,
-        };
-        head.path = whole.try_into().map_err(|_| Reject::BadRequest("the rewritten path is not legal"))?;
-    }
-    if let Some(authority) = &route.rewrite.authority {
-        head.authority = HeaderValue::from_str(authority).map_err(|_| Reject::BadRequest("the rewritten authority is not legal"))?;
-    }
-    for edits in [&route.request_headers, &chosen.request_headers] {
-        edits.apply(&mut head.headers);
-        // An edit of Host means the authority.
-        if let Some(authority) = edits.authority() {
-            head.authority = authority.clone();
-        }
-    }
-    Ok(())
-}
-
 type Copies = Vec<(Rc<crate::upstream::Upstream>, Box<Head>)>;
-
-/// The copies that this request's share asks for.
-fn copies(conn: &Connection, config: &Config, route: &HttpRoute, head: &Head) -> Copies {
-    let chosen = route.mirrors.iter().filter(|m| m.share.includes(conn.worker.roll()));
-    chosen.filter_map(|m| Some((config.upstreams.get(&m.cluster)?.clone(), Box::new(head.clone())))).collect()
-}
 
 /// Sends them once the request itself is out: a copy never delays it. A body that was too long to keep, or is not through when the
 /// answer begins, is not copied, nor is its request.
@@ -369,6 +403,9 @@ fn finish(conn: &Rc<Connection>, outcome: Result<Reply, Reject>, mut exchange: B
             if let Some(standing) = &exchange.standing {
                 standing.write(response.headers_mut());
             }
+            if let Some(cors) = exchange.facts.cors.take() {
+                weft_model::apply_cors(cors, response.headers_mut());
+            }
             return response.map(|body| ResponseBody::upstream(body, exchange, deadline));
         }
         Ok(Reply::Upgraded(response)) => {
@@ -378,7 +415,9 @@ fn finish(conn: &Rc<Connection>, outcome: Result<Reply, Reject>, mut exchange: B
             return Response::from_parts(parts, ResponseBody::local(Bytes::new(), None));
         }
         Ok(Reply::Local(response)) => {
-            exchange.record.details = details::DIRECT_RESPONSE.into();
+            if exchange.record.details.is_empty() {
+                exchange.record.details = details::DIRECT_RESPONSE.into();
+            }
             response
         }
         Err(reject) => {
@@ -397,6 +436,9 @@ fn finish(conn: &Rc<Connection>, outcome: Result<Reply, Reject>, mut exchange: B
     exchange.record.status = response.status().as_u16();
     response.headers_mut().insert(header::SERVER, HeaderValue::from_static("weft"));
     response.headers_mut().insert(headers::REQUEST_ID, exchange.facts.id.clone());
+    if let Some(cors) = exchange.facts.cors.take() {
+        weft_model::apply_cors(cors, response.headers_mut());
+    }
     conn.introduce_callee(response.headers_mut());
     response.map(|bytes| ResponseBody::local(bytes, Some(exchange)))
 }
@@ -411,7 +453,7 @@ fn refuse(reject: &Reject, exchange: &mut Exchange) -> Response<Bytes> {
     if let Some(cause) = reject.cause() {
         record.cause = Some(cause);
     }
-    if let Reject::Timeout { timer, .. } = reject {
+    if let Reject::Timeout { timer, .. } | Reject::Idle(timer) = reject {
         record.timer = Some((**timer).clone());
     }
     let code = flag.map_or("-", ResponseFlag::code);

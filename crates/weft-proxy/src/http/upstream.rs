@@ -8,12 +8,13 @@
 use super::{
     Exchange, Pool, Reject,
     body::{Incoming, Replay, RequestBody},
+    hedge::Race,
     pool::{HttpVersion, Lease, NoConnection, SendError, SendErrorKind},
 };
 use crate::{
     limits::STALE_CONNECTIONS_MAX,
     net::DialError,
-    policy::Permit,
+    policy::{Deadline, Permit, SecondBackend, fallback},
     upstream::{Admitted, Chosen, Upstream, millis},
     worker::Worker,
 };
@@ -21,12 +22,12 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, head
 use http_body::Body as _;
 use std::{
     cell::{Cell, RefCell},
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     time::Duration,
 };
 use weft_balance::{EndpointId, Outcome};
-use weft_model::{AttemptFailure, HttpRoute, Retry};
+use weft_model::{AttemptFailure, BackendFailure, Hedging, HttpRoute, Retry};
 use weft_std::clock::{self, Instant};
 use weft_telemetry::{Attempt, ResponseFlag, Timer, TlsRecord};
 
@@ -43,7 +44,7 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    fn request(self, version: HttpVersion, body: RequestBody) -> Result<Box<Request<RequestBody>>, Reject> {
+    pub(super) fn request(self, version: HttpVersion, body: RequestBody) -> Result<Box<Request<RequestBody>>, Reject> {
         // Boxed: it goes through several futures, each of which would hold it.
         let mut request = Box::new(Request::new(body));
         *request.method_mut() = self.method;
@@ -87,7 +88,7 @@ fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// Where attempts take the body from.
-enum Bodies {
+pub(super) enum Bodies {
     Empty,
     Once(Option<Incoming>),
     Again(Rc<Replay>),
@@ -99,6 +100,14 @@ impl Bodies {
             (true, _) => Self::Empty,
             (false, true) => Self::Again(Replay::new(body, exchange.received.clone())),
             (false, false) => Self::Once(Some(body)),
+        }
+    }
+    /// All of it as one piece, when that is at hand.
+    pub(super) fn at_hand(&self) -> Option<RequestBody> {
+        match self {
+            Self::Empty => Some(RequestBody::Empty),
+            Self::Once(_) => None,
+            Self::Again(replay) => replay.all().map(|bytes| RequestBody::Whole(Some(bytes))),
         }
     }
     fn is_whole(&self) -> bool {
@@ -127,15 +136,15 @@ impl Bodies {
 }
 
 /// What became of an attempt.
-type Outgoing = Result<(Response<Incoming>, Lease), Failed>;
+pub(super) type Outgoing = Result<(Response<Incoming>, Lease), Failed>;
 
 /// How an attempt failed, with the request when it is provably unsent.
-struct Failed {
+pub(super) struct Failed {
     why: Why,
     request: Option<Box<Request<RequestBody>>>,
 }
 
-enum Why {
+pub(super) enum Why {
     NoConnection(NoConnection),
     /// The connection went away before a byte was written.
     Unsent(String),
@@ -145,21 +154,37 @@ enum Why {
     /// The caller's body broke: no fault of the upstream's.
     Body,
     PerTry(u64),
+    /// Nothing moved for the route's idle time-out.
+    Idle(u64),
+    /// It did not come to an attempt: no endpoint, or a limit.
+    Nowhere(Box<Reject>),
 }
 
 impl Why {
     fn failure(&self) -> AttemptFailure {
         match self {
-            Self::NoConnection(_) => AttemptFailure::Connect,
+            Self::NoConnection(_) | Self::Nowhere(_) => AttemptFailure::Connect,
             Self::Unsent(_) => AttemptFailure::ResetBeforeRequest,
             Self::Refused => AttemptFailure::Refused,
             Self::Reset(_) | Self::Protocol(_) | Self::Body => AttemptFailure::Reset,
-            Self::PerTry(_) => AttemptFailure::Timeout,
+            Self::PerTry(_) | Self::Idle(_) => AttemptFailure::Timeout,
         }
+    }
+    /// The same for the decision whether a fallback takes over.
+    fn backend_failure(&self) -> Option<BackendFailure> {
+        Some(match self {
+            Self::NoConnection(NoConnection::Overflow(_)) => BackendFailure::Overflow,
+            Self::NoConnection(NoConnection::Dial(_)) => BackendFailure::Connect,
+            Self::Unsent(_) | Self::Refused | Self::Reset(_) | Self::Protocol(_) => BackendFailure::Reset,
+            Self::PerTry(_) | Self::Idle(_) => BackendFailure::Timeout,
+            Self::Nowhere(reject) => fallback::failure(reject).unwrap_or(BackendFailure::NoEndpoint),
+            // The caller's own fault.
+            Self::Body => return None,
+        })
     }
     /// Does it say something about the upstream?
     fn is_upstreams(&self) -> bool {
-        !matches!(self, Self::NoConnection(NoConnection::Overflow(_)) | Self::Body)
+        !matches!(self, Self::NoConnection(NoConnection::Overflow(_)) | Self::Nowhere(_) | Self::Body)
     }
     fn words(&self) -> String {
         match self {
@@ -173,6 +198,8 @@ impl Why {
             Self::Protocol(why) => format!("protocol error: {why}"),
             Self::Body => "the caller's body broke".into(),
             Self::PerTry(ms) => format!("per-try time-out of {ms} ms"),
+            Self::Idle(ms) => format!("idle time-out of {ms} ms"),
+            Self::Nowhere(reject) => reject.words(),
         }
     }
     fn reject(self, upstream: Option<&Upstream>, route: Option<&HttpRoute>) -> Reject {
@@ -192,6 +219,11 @@ impl Why {
                 let origin = route.map(|r| r.origin.clone()).unwrap_or_default();
                 Reject::Timeout { timer: Box::new(Timer { name: "per-try timeout".into(), limit_ms, origin }), per_try: true }
             }
+            Self::Idle(limit_ms) => {
+                let origin = route.map(|r| r.origin.clone()).unwrap_or_default();
+                Reject::Idle(Box::new(Timer { name: "idle timeout".into(), limit_ms, origin }))
+            }
+            Self::Nowhere(reject) => *reject,
         }
     }
 }
@@ -269,14 +301,32 @@ pub(crate) struct Sending<'a> {
     pub route: &'a HttpRoute,
     pub version: HttpVersion,
     /// End of the whole exchange.
-    pub deadline: Option<Instant>,
+    pub deadline: Option<Deadline>,
+    /// Another backend, for when this one fails.
+    pub second: Option<Box<SecondBackend<'a>>>,
+    /// How often the request may be sent in all.
+    pub sends_max: u32,
     /// Keep the body for copies, as far as it is short enough.
     pub keep_body: bool,
     pub kept: RefCell<Option<Rc<Replay>>>,
 }
 
+/// Where the request is on its way through attempts and backends.
+pub(crate) struct Course {
+    pub upstream: Rc<Upstream>,
+    pub version: HttpVersion,
+    pub method: Method,
+    pub tried: Vec<EndpointId>,
+    /// Failed attempts at this backend.
+    pub failures: u32,
+    /// How often it was sent, at all backends.
+    pub sends: u32,
+    /// The fallback took over.
+    pub fell: bool,
+}
+
 impl Sending<'_> {
-    /// The answer's head is here when it returns; the route's time-out then bounds its body.
+    /// The answer's head is here when it returns; the time-out then bounds its body.
     pub(crate) async fn send(
         &self,
         permit: Permit,
@@ -286,73 +336,187 @@ impl Sending<'_> {
     ) -> Result<Response<Incoming>, Reject> {
         let mut run = pin!(self.run(permit, head, body, exchange));
         let Some(deadline) = self.deadline else { return run.await };
-        match tokio::time::timeout_at(deadline, run.as_mut()).await {
+        match tokio::time::timeout_at(deadline.at, run.as_mut()).await {
             Ok(outcome) => outcome,
-            Err(_) => {
-                let limit_ms = self.route.timeout_ms.unwrap_or_default();
-                let timer = Timer { name: "route timeout".into(), limit_ms, origin: self.route.origin.clone() };
-                Err(Reject::Timeout { timer: Box::new(timer), per_try: false })
-            }
+            Err(_) => Err(Reject::Timeout { timer: Box::new(deadline.timer(self.route)), per_try: false }),
         }
     }
 
+    /// The policies that may send the request more than once; none of them for one that leaves HTTP.
+    fn repeats(&self, head: &Head) -> (Option<&Retry>, Option<&Hedging>, Option<&SecondBackend<'_>>) {
+        if head.upgrade.is_some() {
+            return (None, None, None);
+        }
+        let hedging = self.route.hedging.as_ref().filter(|_| weft_model::is_idempotent(&head.method));
+        (self.route.retry.as_ref().filter(|r| r.attempts > 0), hedging, self.second.as_deref())
+    }
+
     async fn run(&self, _permit: Permit, head: Box<Head>, body: Incoming, exchange: &mut Exchange) -> Result<Response<Incoming>, Reject> {
-        exchange.lasting.admitted = Some(self.upstream.admit()?);
-        let retry = self.route.retry.as_ref().filter(|r| r.attempts > 0 && head.upgrade.is_none());
-        let resend = retry.is_some_and(|r| r.resends(self.version == HttpVersion::Two));
+        let (retry, hedging, second) = self.repeats(&head);
+        let resend = hedging.is_some() || second.is_some() || retry.is_some_and(|r| r.resends(self.version == HttpVersion::Two));
         let mut bodies = Bodies::new(body, resend || self.keep_body, exchange);
         if let (true, Bodies::Again(replay)) = (self.keep_body, &bodies) {
             *self.kept.borrow_mut() = Some(replay.clone());
         }
         let sent = Rc::new(Cell::new(true));
-        let method = head.method.clone();
-        let spare = resend.then(|| head.clone());
+        let mut course = self.course(&head);
+        let mut spare = resend.then(|| head.clone());
         let mut request = head.request(self.version, bodies.next(exchange, &sent))?;
-        let mut tried: Vec<EndpointId> = Vec::new();
         loop {
-            let chosen = self.upstream.pick(clock::now(), (self.worker.roll(), self.worker.roll()), &tried)?;
-            exchange.facts.chosen = Some(chosen.clone());
-            exchange.lasting.in_flight = Some(self.upstream.in_flight(&chosen));
             let started = clock::now();
-            let outcome = self.one(&chosen, request, &sent, retry).await;
-            let (failure, outcome) = self.note(&chosen, outcome, started, exchange);
-            tried.push(chosen.id);
-            let failures = u32::try_from(tried.len()).unwrap_or(u32::MAX);
-            let again = retry.filter(|r| {
-                let at_hand = matches!(&outcome, Err(failed) if failed.request.is_some()) || (spare.is_some() && bodies.is_whole());
-                let ours = matches!(&outcome, Err(failed) if !failed.why.is_upstreams());
-                failures <= r.attempts && at_hand && !ours && r.on.covers(failure) && r.is_safe(failure, &method)
-            });
-            let granted = again.filter(|_| exchange.lasting.admitted.as_mut().is_some_and(Admitted::try_retry));
-            let Some(retry) = granted else { return self.last(outcome, failures, exchange) };
+            let (chosen, outcome) = match self.place(&course, exchange) {
+                Err(reject) => (None, Err(Failed { why: Why::Nowhere(Box::new(reject)), request: Some(request) })),
+                Ok(chosen) => {
+                    course.sends += 1;
+                    self.stamp(&mut request, course.sends);
+                    let (chosen, outcome) = match (hedging, &spare) {
+                        // Boxed: rare.
+                        (Some(hedging), Some(spare)) => {
+                            let race = Race { sending: self, hedging, retry, spare, bodies: &bodies };
+                            Box::pin(race.run(&mut course, (chosen, request, &sent), exchange)).await?
+                        }
+                        _ => (chosen.clone(), self.one(&chosen, course.version, request, &sent, exchange.received.clone()).await),
+                    };
+                    (Some(chosen), outcome)
+                }
+            };
+            let (failure, outcome) = self.note(&course, chosen.as_deref(), outcome, started, exchange);
+            course.tried.extend(chosen.map(|c| c.id));
+            course.failures += 1;
+            let at_hand = matches!(&outcome, Err(failed) if failed.request.is_some()) || (spare.is_some() && bodies.is_whole());
+            let again = retry
+                .filter(|r| at_hand && r.is_safe(failure, &course.method))
+                .and_then(|r| self.again(r, &course, failure, &outcome, exchange));
+            let from =
+                outcome.as_ref().map_or_else(|f| f.why.backend_failure(), |(r, _)| Some(BackendFailure::Status(r.status().as_u16())));
+            let unsent = matches!(&outcome, Err(failed) if failed.request.is_some());
+            if again.is_none() && !second.is_some_and(|s| at_hand && s.takes_over(from, unsent, &course) && course.sends < self.sends_max) {
+                return self.last(&course, outcome, exchange);
+            }
             exchange.facts.write_first(&mut exchange.record);
             let unsent = outcome.err().and_then(|failed| failed.request);
-            request = match (unsent, &spare) {
-                (Some(request), _) => request,
-                (None, Some(spare)) => spare.clone().request(self.version, bodies.next(exchange, &sent))?,
-                (None, None) => return Err(Reject::Reset("the request cannot be sent again".into())),
+            request = match (again, second) {
+                (None, Some(second)) => {
+                    let body = unsent.map_or_else(|| bodies.next(exchange, &sent), |request| request.into_body());
+                    self.fall(second, &mut course, &mut spare, body, exchange)?
+                }
+                (wait, _) => {
+                    let next = match (unsent, &spare) {
+                        (Some(request), _) => request,
+                        (None, Some(spare)) => spare.clone().request(course.version, bodies.next(exchange, &sent))?,
+                        (None, None) => return Err(Reject::Reset("the request cannot be sent again".into())),
+                    };
+                    // Boxed: rare.
+                    Box::pin(tokio::time::sleep(wait.unwrap_or_default())).await;
+                    next
+                }
             };
-            tokio::time::sleep(Duration::from_micros(retry.backoff_us(failures, self.worker.roll()))).await;
         }
     }
 
+    fn course(&self, head: &Head) -> Course {
+        let (upstream, version, method) = (self.upstream.clone(), self.version, head.method.clone());
+        Course { upstream, version, method, tried: Vec::new(), failures: 0, sends: 0, fell: false }
+    }
+
+    /// A place among the cluster's requests, and an endpoint.
+    fn place(&self, course: &Course, exchange: &mut Exchange) -> Result<Rc<Chosen>, Reject> {
+        if exchange.lasting.admitted.is_none() {
+            exchange.lasting.admitted = Some(course.upstream.admit()?);
+        }
+        let tried: &[EndpointId] = if self.route.retry.as_ref().is_some_and(|r| r.repeat_hosts) { &[] } else { &course.tried };
+        let chosen = course.upstream.pick(clock::now(), (self.worker.roll(), self.worker.roll()), tried)?;
+        exchange.facts.chosen = Some(chosen.clone());
+        exchange.lasting.in_flight = Some(course.upstream.in_flight(&chosen));
+        Ok(chosen)
+    }
+
+    /// What the upstream is told of the attempt: its number, and how much time is left.
+    pub(super) fn stamp(&self, request: &mut Request<RequestBody>, attempt: u32) {
+        if self.route.retry.as_ref().is_some_and(|r| r.count_header) {
+            request.headers_mut().insert(super::headers::ATTEMPT_COUNT, HeaderValue::from(attempt));
+        }
+        if let Some(deadline) = &self.deadline {
+            deadline.tell(request.headers_mut());
+        }
+    }
+
+    /// How long to wait before another attempt; `None` when there is none: the policy does not ask for it, the budget is used up, or
+    /// the wait would be longer than allowed or than the time that is left.
+    fn again(
+        &self,
+        retry: &Retry,
+        course: &Course,
+        failure: AttemptFailure,
+        outcome: &Outgoing,
+        exchange: &mut Exchange,
+    ) -> Option<Duration> {
+        if matches!(outcome, Err(failed) if !failed.why.is_upstreams()) || course.failures > retry.attempts || !retry.on.covers(failure) {
+            return None;
+        }
+        if course.sends >= self.sends_max {
+            self.worker.settings.registry.limit("SENDS_MAX").inc();
+            return None;
+        }
+        let mut wait = Duration::from_micros(retry.backoff_us(course.failures, self.worker.roll()));
+        if let (Some(asked), Ok((response, _))) = (&retry.rate_limited_backoff, outcome)
+            && let Some(ms) = asked.wait_ms(response.headers(), u64::try_from(clock::unix_ms()).unwrap_or_default() / 1000)
+        {
+            if ms > asked.max_ms {
+                return None;
+            }
+            wait = wait.max(Duration::from_millis(ms));
+        }
+        if self.deadline.is_some_and(|deadline| clock::now() + wait >= deadline.at) {
+            return None;
+        }
+        exchange.lasting.admitted.as_mut().is_some_and(Admitted::try_retry).then_some(wait)
+    }
+
+    /// Turns to the second backend.
+    fn fall(
+        &self,
+        second: &SecondBackend<'_>,
+        course: &mut Course,
+        spare: &mut Option<Box<Head>>,
+        body: RequestBody,
+        exchange: &mut Exchange,
+    ) -> Result<Box<Request<RequestBody>>, Reject> {
+        let mut head = spare.take().ok_or_else(|| Reject::Reset("the request cannot be sent again".into()))?;
+        second.prepare(&mut head)?;
+        (exchange.lasting.admitted, exchange.lasting.in_flight) = (None, None);
+        exchange.sent_to(&second.upstream);
+        exchange.record.flags.push(ResponseFlag::Fallback);
+        exchange.record.cause = Some(second.fallback.origin.clone());
+        let next = (second.upstream.clone(), second.version);
+        (course.upstream, course.version) = next;
+        (course.tried, course.failures, course.fell) = (Vec::new(), 0, true);
+        *spare = Some(head.clone());
+        head.request(course.version, body)
+    }
+
     /// Notes how an attempt went, in the record and at the balancer.
-    fn note(&self, chosen: &Chosen, outcome: Outgoing, started: Instant, exchange: &mut Exchange) -> (AttemptFailure, Outgoing) {
+    pub(super) fn note(
+        &self,
+        course: &Course,
+        chosen: Option<&Chosen>,
+        outcome: Outgoing,
+        started: Instant,
+        exchange: &mut Exchange,
+    ) -> (AttemptFailure, Outgoing) {
+        let Some(chosen) = chosen else { return (AttemptFailure::Connect, outcome) };
         let failure = match &outcome {
             Ok((response, lease)) => {
                 let status = response.status().as_u16();
-                self.upstream.observed(chosen.id, Outcome::Status(status), clock::now());
+                course.upstream.observed(chosen.id, Outcome::Status(status), clock::now());
                 exchange.upstream_tls(lease.tls());
                 let grpc_status = super::headers::grpc_status(response.headers());
-                AttemptFailure::Response {
-                    status,
-                    grpc_status,
-                    marked: self.route.retry.as_ref().is_some_and(|r| r.on.marks(response.headers())),
-                }
+                let marked = self.route.retry.as_ref().is_some_and(|r| r.on.marks(response.headers()));
+                AttemptFailure::Response { status, grpc_status, marked }
             }
             Err(Failed { why, .. }) => {
                 if why.is_upstreams() {
-                    self.upstream.observed(chosen.id, Outcome::Failed, clock::now());
+                    course.upstream.observed(chosen.id, Outcome::Failed, clock::now());
                 }
                 why.failure()
             }
@@ -372,28 +536,63 @@ impl Sending<'_> {
     }
 
     /// No further attempt: the outcome is the answer.
-    fn last(&self, outcome: Outgoing, failures: u32, exchange: &mut Exchange) -> Result<Response<Incoming>, Reject> {
+    fn last(&self, course: &Course, outcome: Outgoing, exchange: &mut Exchange) -> Result<Response<Incoming>, Reject> {
         match outcome {
             Ok((response, lease)) => {
                 exchange.lasting.lease = Some(lease);
                 Ok(response)
             }
             Err(failed) => {
-                if failures > 1 {
+                if course.failures > 1 && failed.why.is_upstreams() {
                     exchange.record.flags.push(ResponseFlag::RetryLimitExceeded);
                 }
-                Err(failed.why.reject(Some(self.upstream), Some(self.route)))
+                Err(failed.why.reject(Some(&course.upstream), Some(self.route)))
             }
         }
     }
 
-    async fn one(&self, chosen: &Chosen, request: Box<Request<RequestBody>>, sent: &Rc<Cell<bool>>, retry: Option<&Retry>) -> Outgoing {
-        let mut attempt = pin!(attempt(self.worker, &chosen.pool, self.version, request, sent));
-        match millis(retry.and_then(|r| r.per_try_timeout_ms)) {
-            None => attempt.await,
-            Some(limit) => match tokio::time::timeout(limit, attempt.as_mut()).await {
+    /// One attempt, within the time that it may take.
+    pub(super) async fn one(
+        &self,
+        chosen: &Chosen,
+        version: HttpVersion,
+        request: Box<Request<RequestBody>>,
+        sent: &Rc<Cell<bool>>,
+        received: Rc<Cell<u64>>,
+    ) -> Outgoing {
+        let mut attempt = pin!(attempt(self.worker, &chosen.pool, version, request, sent));
+        let per_try = self.route.retry.as_ref().and_then(|r| r.per_try_timeout_ms);
+        match (millis(self.route.idle_timeout_ms), millis(per_try)) {
+            (None, None) => attempt.await,
+            // Boxed: timers are large, and most routes have none.
+            (None, Some(limit)) => match Box::pin(tokio::time::timeout(limit, attempt.as_mut())).await {
                 Ok(outcome) => outcome,
-                Err(_) => Err(Failed { why: Why::PerTry(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX)), request: None }),
+                Err(_) => Err(Failed { why: Why::PerTry(per_try.unwrap_or_default()), request: None }),
+            },
+            (Some(idle), limit) => Box::pin(while_it_moves(attempt, idle, limit, received)).await,
+        }
+    }
+}
+
+/// An attempt for which something must come or go within each `idle`, and all within `limit`.
+async fn while_it_moves(
+    mut attempt: Pin<&mut impl Future<Output = Outgoing>>,
+    idle: Duration,
+    limit: Option<Duration>,
+    received: Rc<Cell<u64>>,
+) -> Outgoing {
+    let in_ms = |limit: Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    let end = limit.map(|limit| (clock::now() + limit, in_ms(limit)));
+    loop {
+        let before = received.get();
+        let quiet = clock::now() + idle;
+        match tokio::time::timeout_at(end.map_or(quiet, |(end, _)| end.min(quiet)), attempt.as_mut()).await {
+            Ok(outcome) => return outcome,
+            Err(_) => match end.filter(|(end, _)| *end <= clock::now()) {
+                Some((_, limit_ms)) => return Err(Failed { why: Why::PerTry(limit_ms), request: None }),
+                // The request's body still moves.
+                None if received.get() != before => {}
+                None => return Err(Failed { why: Why::Idle(in_ms(idle)), request: None }),
             },
         }
     }
@@ -406,7 +605,7 @@ fn words(outcome: &Outgoing) -> String {
     }
 }
 
-fn note_attempt(exchange: &mut Exchange, endpoint: &str, workload: &str, outcome: String, started: Instant) {
+pub(super) fn note_attempt(exchange: &mut Exchange, endpoint: &str, workload: &str, outcome: String, started: Instant) {
     let duration_us = u64::try_from(started.elapsed().as_micros()).unwrap_or(u64::MAX);
     exchange.record.attempts.push(Attempt { endpoint: endpoint.into(), workload: workload.into(), outcome, duration_us });
 }

@@ -7,4 +7,12 @@ mod rate_limit;
 
 pub(crate) use admission::Admission;
 pub(crate) use admission::{Admitted, Covered, Limited, Standing, admit};
+pub(crate) mod cors;
+mod deadline;
+pub(crate) mod fallback;
+mod fault;
+
 pub(crate) use authorization::{Caller, PLAIN_TEXT, Permit, authorize, authorize_at_gateway};
+pub(crate) use deadline::Deadline;
+pub(crate) use fallback::SecondBackend;
+pub(crate) use fault::fault;
