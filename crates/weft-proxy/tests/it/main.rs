@@ -16,5 +16,6 @@ mod mtls;
 mod policy;
 mod rate_limit;
 mod retries;
+mod routing;
 mod side;
 mod tcp;
