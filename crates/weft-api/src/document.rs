@@ -101,6 +101,12 @@ pub enum Resource {
     HttpRoute(gateway_api::HttpRoute),
     /// Gateway API `GRPCRoute`.
     GrpcRoute(gateway_api::GrpcRoute),
+    /// Gateway API `TLSRoute`.
+    TlsRoute(gateway_api::TlsRoute),
+    /// Gateway API `TCPRoute`.
+    TcpRoute(gateway_api::TcpRoute),
+    /// Gateway API `BackendTLSPolicy`.
+    BackendTlsPolicy(gateway_api::BackendTlsPolicy),
     /// Gateway API `ReferenceGrant`.
     ReferenceGrant(gateway_api::ReferenceGrant),
     /// Istio `VirtualService`.
@@ -125,6 +131,8 @@ pub enum Resource {
     Namespace(kubernetes::Namespace),
     /// Kubernetes `Secret`.
     Secret(kubernetes::Secret),
+    /// Kubernetes `ConfigMap`.
+    ConfigMap(kubernetes::ConfigMap),
     /// Kubernetes `Deployment`.
     Deployment(kubernetes::Deployment),
     /// Kubernetes `Pod`.

@@ -60,6 +60,9 @@ pub(crate) const KINDS: &[Kind] = &[
     kind!(GATEWAY_API, "Gateway", ["v1", "v1beta1"], Gateway, gateway_api::Gateway),
     kind!(GATEWAY_API, "HTTPRoute", ["v1", "v1beta1"], HttpRoute, gateway_api::HttpRoute),
     kind!(GATEWAY_API, "GRPCRoute", ["v1"], GrpcRoute, gateway_api::GrpcRoute),
+    kind!(GATEWAY_API, "TLSRoute", ["v1", "v1alpha3", "v1alpha2"], TlsRoute, gateway_api::TlsRoute),
+    kind!(GATEWAY_API, "TCPRoute", ["v1", "v1alpha2"], TcpRoute, gateway_api::TcpRoute),
+    kind!(GATEWAY_API, "BackendTLSPolicy", ["v1", "v1alpha3"], BackendTlsPolicy, gateway_api::BackendTlsPolicy),
     kind!(GATEWAY_API, "ReferenceGrant", ["v1", "v1beta1"], ReferenceGrant, gateway_api::ReferenceGrant),
     kind!(ISTIO_NETWORKING, "VirtualService", ["v1", "v1beta1", "v1alpha3"], VirtualService, istio::VirtualService),
     kind!(ISTIO_NETWORKING, "DestinationRule", ["v1", "v1beta1", "v1alpha3"], DestinationRule, istio::DestinationRule),
@@ -72,6 +75,7 @@ pub(crate) const KINDS: &[Kind] = &[
     kind!("", "ServiceAccount", ["v1"], ServiceAccount, kubernetes::ServiceAccount, open = true),
     kind!("", "Namespace", ["v1"], Namespace, kubernetes::Namespace, namespaced = false, open = true),
     kind!("", "Secret", ["v1"], Secret, kubernetes::Secret, whole = true),
+    kind!("", "ConfigMap", ["v1"], ConfigMap, kubernetes::ConfigMap, whole = true),
     kind!("", "Pod", ["v1"], Pod, kubernetes::Pod),
     kind!("apps", "Deployment", ["v1"], Deployment, kubernetes::Deployment),
     kind!("weft.dev", "BackendPolicy", ["v1alpha1"], BackendPolicy, weft::BackendPolicy),
@@ -82,7 +86,7 @@ pub(crate) const KINDS: &[Kind] = &[
 
 /// Kinds of the followed APIs that are not acted on yet, by group.
 const LATER: &[(&str, &[&str])] = &[
-    (GATEWAY_API, &["TLSRoute", "TCPRoute", "UDPRoute", "BackendTLSPolicy", "ListenerSet", "BackendLBPolicy"]),
+    (GATEWAY_API, &["UDPRoute", "ListenerSet", "BackendLBPolicy"]),
     ("gateway.networking.x-k8s.io", &["XMesh", "XBackendTrafficPolicy", "XBackend", "XListenerSet"]),
     (ISTIO_NETWORKING, &["Sidecar", "EnvoyFilter", "WorkloadGroup", "ProxyConfig"]),
     (ISTIO_SECURITY, &["RequestAuthentication"]),

@@ -112,7 +112,7 @@ fn rule_name(document: &Document, index: usize, name: Option<&str>) -> String {
     format!("{}/{}/{own}", document.meta.namespace, document.meta.name)
 }
 
-fn hostnames(linker: &mut Linker<'_>, document: &Document, list: &[Spanned<String>]) -> Vec<HostPattern> {
+pub(crate) fn hostnames(linker: &mut Linker<'_>, document: &Document, list: &[Spanned<String>]) -> Vec<HostPattern> {
     let mut out = Vec::new();
     for written in list {
         match written.value.parse() {
@@ -377,6 +377,28 @@ fn targets(linker: &mut Linker<'_>, grants: &Grants<'_>, rule: &Rule<'_>) -> Vec
         return nowhere("all weights are 0 (WEFT-2023)");
     }
     targets
+}
+
+/// The weighted targets of a rule for connections.
+pub(crate) fn connection_targets(
+    linker: &mut Linker<'_>,
+    grants: &Grants<'_>,
+    document: &Document,
+    kind: &'static str,
+    written: &Spanned<gateway_api::TcpRouteRule>,
+) -> Vec<LinkedTarget> {
+    let rule = Rule {
+        document,
+        kind,
+        name: String::new(),
+        at: written.origin(&document.origin),
+        matches: Vec::new(),
+        filters: &[],
+        backends: &written.backend_refs,
+        timeouts: None,
+        retry: None,
+    };
+    targets(linker, grants, &rule)
 }
 
 /// A reference to a backend, of either type.

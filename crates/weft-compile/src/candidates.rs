@@ -177,7 +177,10 @@ impl WrittenWorkload {
     }
     /// Itself, when its address can be used.
     pub(crate) fn checked(self, linker: &mut Linker<'_>, origin: &Origin) -> Option<Self> {
-        let legal = self.address.parse::<weft_model::Hostname>().is_ok() && !self.address.starts_with("unix:");
+        let legal = match self.address.strip_prefix("unix://") {
+            Some(path) => path.len() > 1 && path.len() < 100 && path.starts_with(['/', '@']) && self.ports.is_empty(),
+            None => self.address.parse::<weft_model::Hostname>().is_ok() && !self.address.starts_with("unix:"),
+        };
         if !legal {
             linker.report(diag::bad_address(origin.clone(), &self.address));
         }
@@ -187,8 +190,10 @@ impl WrittenWorkload {
     pub(crate) fn endpoint(&self, target: &Target<'_>, number: u16) -> Option<ServiceEndpoint> {
         let mapped = [target.port_name, target.name].into_iter().flatten().find_map(|name| self.ports.get(name).copied());
         let port = mapped.or(target.number).unwrap_or(number);
-        let address = match self.address.parse::<IpAddr>() {
+        let bare = self.address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(&self.address);
+        let address = match bare.parse::<IpAddr>() {
             Ok(ip) => EndpointAddress::Socket(SocketAddr::new(ip, port)),
+            Err(_) if self.address.starts_with("unix://") => EndpointAddress::Unix { path: self.address["unix://".len()..].to_owned() },
             Err(_) => EndpointAddress::Name { host: self.address.to_ascii_lowercase(), port },
         };
         let endpoint = weft_model::Endpoint {

@@ -169,6 +169,8 @@ pub(crate) fn blank_service(host: &str, name: &str, namespace: &str, origin: Ori
         selector: None,
         prefer: None,
         alternative_names: Vec::new(),
+        dns: weft_model::DnsUse::Strict,
+        dns_trust: weft_model::DnsTrust::Outside,
     }
 }
 

@@ -16,7 +16,11 @@ fn plain_text_to_strict(mesh: &Mesh) -> Vec<Diagnostic> {
     let mut found = Vec::new();
     for rule in mesh.destination_rules.by_namespace.values().flat_map(|n| n.exact.values().flatten()) {
         let whole = rule.policy.iter().chain(rule.subsets.values().filter_map(|s| s.policy.as_ref()));
-        let plain = whole.clone().flat_map(|p| p.ports.values()).chain(whole).any(|p| matches!(p.tls, Some((UpstreamTls::Disable, _))));
+        let plain = whole
+            .clone()
+            .flat_map(|p| p.ports.values())
+            .chain(whole)
+            .any(|p| p.tls.as_ref().is_some_and(|t| t.mode == UpstreamTls::Disable));
         if !plain {
             continue;
         }

@@ -2,6 +2,7 @@
 
 use crate::{
     balancing::{LoadBalancing, load_balancing},
+    client_tls::ClientTls,
     diag,
     istio_http::millis,
     link::Linker,
@@ -11,7 +12,8 @@ use std::collections::BTreeMap;
 use weft_api::{Diagnostic, Document, Resource, Spanned, istio};
 use weft_model::{
     Balancing, Cluster, ClusterName, ConnectionLimits, Endpoint, EndpointTls, Endpoints, HostPattern, Http2Keepalive, HttpVersionChoice,
-    Labels, MtlsMode, Origin, OutlierDetection, Protocol, RetryBudget, TcpKeepalive, UpstreamTls, selects,
+    Labels, MtlsMode, Origin, OutlierDetection, Protocol, ProxyProtocol, RetryBudget, TcpKeepalive, Tunnel, TunnelMethod, UpstreamTls,
+    selects,
 };
 
 /// All DestinationRules, merged per namespace and host.
@@ -56,8 +58,10 @@ pub(crate) struct TrafficPolicy {
     pub(crate) limits: Option<ConnectionLimits>,
     /// With the panic threshold that comes with it.
     pub(crate) outlier: Option<(OutlierDetection, u8)>,
-    pub(crate) tls: Option<(UpstreamTls, String)>,
+    pub(crate) tls: Option<ClientTls>,
     pub(crate) retry_budget: Option<RetryBudget>,
+    pub(crate) tunnel: Option<Tunnel>,
+    pub(crate) proxy_protocol: Option<ProxyProtocol>,
     /// Port-level settings: they replace the four settings, they do not inherit.
     pub(crate) ports: BTreeMap<u16, TrafficPolicy>,
 }
@@ -71,10 +75,18 @@ impl TrafficPolicy {
             outlier: narrower.outlier.clone().or_else(|| self.outlier.clone()),
             tls: narrower.tls.clone().or_else(|| self.tls.clone()),
             retry_budget: narrower.retry_budget.clone().or_else(|| self.retry_budget.clone()),
+            tunnel: narrower.tunnel.clone().or_else(|| self.tunnel.clone()),
+            proxy_protocol: narrower.proxy_protocol.or(self.proxy_protocol),
             ports: BTreeMap::new(),
         };
         match narrower.ports.get(&port) {
-            Some(own) => Self { retry_budget: merged.retry_budget, ports: BTreeMap::new(), ..own.clone() },
+            Some(own) => Self {
+                retry_budget: merged.retry_budget,
+                tunnel: merged.tunnel,
+                proxy_protocol: merged.proxy_protocol,
+                ports: BTreeMap::new(),
+                ..own.clone()
+            },
             None => merged,
         }
     }
@@ -133,7 +145,7 @@ impl Mesh {
         let policy = rule.map(|r| r.policy_for(name.port, &name.subset)).unwrap_or_default();
         let subset = rule.and_then(|r| r.subsets.get(&name.subset));
         let passthrough = service.resolution == Resolution::Passthrough && service.endpoints.get(&name.port).is_none_or(Vec::is_empty);
-        let (tls, sni) = policy.tls.unwrap_or_default();
+        let ClientTls { mode: tls, sni, origination } = self.client_tls(policy.tls, &name.host, name.port, &service.alternative_names);
         let balancing = policy.balancing.unwrap_or_default();
         let mut cluster = Cluster {
             name: name.clone(),
@@ -149,6 +161,11 @@ impl Mesh {
             retry_budget: policy.retry_budget.unwrap_or_default(),
             tls,
             sni,
+            origination,
+            proxy_protocol: policy.proxy_protocol,
+            tunnel: policy.tunnel,
+            dns: service.dns,
+            dns_trust: service.dns_trust,
             origin: subset.map(|s| &s.origin).or(rule.map(|r| &r.origin)).unwrap_or(&service.service.origin).clone(),
         };
         self.apply_backend_policy(&service, &mut cluster);
@@ -245,12 +262,12 @@ fn destination_rule(
             continue;
         }
         warn_empty_subset(linker, document, &host, written, &origin);
-        let policy = written.traffic_policy.as_ref().map(|p| traffic_policy(p, document));
+        let policy = written.traffic_policy.as_ref().map(|p| traffic_policy(linker, p, document));
         subsets.insert(written.name.clone(), Subset { labels: written.labels.clone(), policy, origin });
     }
     LinkedDestinationRule {
         host,
-        policy: spec.traffic_policy.as_ref().map(|p| traffic_policy(p, document)),
+        policy: spec.traffic_policy.as_ref().map(|p| traffic_policy(linker, p, document)),
         subsets,
         visibility: Visibility::read(spec.export_to.iter().map(String::as_str), &document.meta.namespace),
         workload_selector: spec.workload_selector.as_ref().map(|s| s.match_labels.clone()),
@@ -269,11 +286,14 @@ fn warn_empty_subset(linker: &mut Linker<'_>, document: &Document, host: &HostPa
     }
 }
 
-fn traffic_policy(spec: &Spanned<istio::TrafficPolicy>, document: &Document) -> TrafficPolicy {
+fn traffic_policy(linker: &mut Linker<'_>, spec: &Spanned<istio::TrafficPolicy>, document: &Document) -> TrafficPolicy {
+    let mut tls =
+        |t: &Option<Spanned<istio::ClientTlsSettings>>| t.as_ref().map(|t| crate::client_tls::destination_rule(linker, document, t));
     let ports = spec.port_level_settings.iter().map(|p| {
-        let settings = settings(&p.load_balancer, &p.connection_pool, &p.outlier_detection, &p.tls, document);
-        (p.port.number, settings)
+        let settings = settings(&p.load_balancer, &p.connection_pool, &p.outlier_detection, document);
+        (p.port.number, TrafficPolicy { tls: tls(&p.tls), ..settings })
     });
+    let ports = ports.collect();
     let budget = spec.retry_budget.as_ref().map(|b| RetryBudget {
         percent: b.percent.map_or(RetryBudget::default().percent, |p| p.clamp(0.0, 100.0).round() as u8),
         concurrency_min: b.min_retry_concurrency.unwrap_or(RetryBudget::default().concurrency_min),
@@ -281,8 +301,18 @@ fn traffic_policy(spec: &Spanned<istio::TrafficPolicy>, document: &Document) -> 
     });
     TrafficPolicy {
         retry_budget: budget,
-        ports: ports.collect(),
-        ..settings(&spec.load_balancer, &spec.connection_pool, &spec.outlier_detection, &spec.tls, document)
+        ports,
+        tls: tls(&spec.tls),
+        tunnel: spec.tunnel.as_ref().map(|t| Tunnel {
+            method: if t.protocol == Some(istio::TunnelProtocol::Post) { TunnelMethod::Post } else { TunnelMethod::Connect },
+            host: t.target_host.value.clone(),
+            port: t.target_port,
+        }),
+        proxy_protocol: spec.proxy_protocol.as_ref().map(|p| match p.version {
+            None | Some(istio::ProxyProtocolVersion::V1) => ProxyProtocol::V1,
+            Some(istio::ProxyProtocolVersion::V2) => ProxyProtocol::V2,
+        }),
+        ..settings(&spec.load_balancer, &spec.connection_pool, &spec.outlier_detection, document)
     }
 }
 
@@ -290,18 +320,8 @@ fn settings(
     balancer: &Option<Spanned<istio::LoadBalancerSettings>>,
     pool: &Option<Spanned<istio::ConnectionPoolSettings>>,
     outlier: &Option<Spanned<istio::OutlierDetection>>,
-    tls: &Option<Spanned<istio::ClientTlsSettings>>,
     document: &Document,
 ) -> TrafficPolicy {
-    let tls = tls.as_ref().map(|t| {
-        let mode = match t.mode {
-            None | Some(istio::ClientTlsMode::Disable) => UpstreamTls::Disable,
-            // MUTUAL needs the user's own key: as SIMPLE, which the reader has warned about.
-            Some(istio::ClientTlsMode::Simple | istio::ClientTlsMode::Mutual) => UpstreamTls::Simple,
-            Some(istio::ClientTlsMode::IstioMutual) => UpstreamTls::IstioMutual,
-        };
-        (mode, t.sni.clone().unwrap_or_default())
-    });
     TrafficPolicy {
         balancing: balancer.as_ref().map(|b| load_balancing(b)),
         limits: pool.as_ref().map(|p| limits(p)),
@@ -309,9 +329,7 @@ fn settings(
             let panic_percent = u8::try_from(o.min_health_percent.unwrap_or_default().min(100)).unwrap_or(100);
             (outlier_detection(o, o.origin(&document.origin)), panic_percent)
         }),
-        tls,
-        retry_budget: None,
-        ports: BTreeMap::new(),
+        ..TrafficPolicy::default()
     }
 }
 

@@ -162,6 +162,31 @@ pub const CODES: &[Code] = &[
         "policy selects nothing",
         "No running or declared workload has the labels of an AuthorizationPolicy's selector, so it protects nothing.",
     ),
+    code("WEFT-2250", "bad annotation", "An annotation of Weft's has a value that it does not know. It is left out."),
+    code("WEFT-2251", "unknown cipher suite", "A cipher suite is none that the proxy has. It is left out; the others are offered."),
+    code(
+        "WEFT-2252",
+        "no roots for clients",
+        "Client certificates are to be checked and no roots can be found for that. The listener is not opened, as it would refuse or admit everybody.",
+    ),
+    code("WEFT-2253", "no such roots", "A reference to a ConfigMap or Secret with `ca.crt` leads nowhere."),
+    code(
+        "WEFT-2254",
+        "credential not found",
+        "A DestinationRule or BackendTLSPolicy names a certificate or roots that do not exist. Nothing is sent to the host until they do.",
+    ),
+    code("WEFT-2255", "policy target not found", "A BackendTLSPolicy names a Service or port that does not exist, so it has no effect."),
+    code("WEFT-2256", "two policies for one backend", "Two BackendTLSPolicies are for the same Service port. The older one wins."),
+    code(
+        "WEFT-2257",
+        "no trust",
+        "A BackendTLSPolicy names neither CA certificates nor the system's, so that nothing could be checked. Nothing is sent to the backend.",
+    ),
+    code(
+        "WEFT-2258",
+        "resolution needs a wildcard",
+        "Resolution DYNAMIC_DNS is for hosts such as `*.example.org`; a single name is resolved as with DNS.",
+    ),
     code("WEFT-2301", "PeerAuthentication given twice", "Two PeerAuthentications have the same scope. The older wins."),
     code(
         "WEFT-2302",
@@ -555,4 +580,32 @@ pub(crate) fn listener_conflict(at: Origin, rival: &str) -> Diagnostic {
 }
 pub(crate) fn port_required(at: Origin, host: &str) -> Diagnostic {
     Diagnostic::error("WEFT-2003", at, format!("service {host} has several ports; the reference must name one")).fix("add port")
+}
+pub(crate) fn bad_annotation(at: Origin, name: &str, value: &str, allowed: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2250", at, format!("annotation {name} is {}, but must be {allowed}", quote(value)))
+}
+pub(crate) fn unknown_cipher_suite(at: Origin, name: &str, known: &str) -> Diagnostic {
+    Diagnostic::warning("WEFT-2251", at, format!("cipher suite {} is left out", quote(name))).fix(format!("use some of {known}"))
+}
+pub(crate) fn no_client_roots(at: Origin) -> Diagnostic {
+    Diagnostic::error("WEFT-2252", at, "no roots to check client certificates with; the listener is not opened")
+        .fix("apply a Secret with ca.crt: the named one, or that of the certificate with -cacert at its end")
+}
+pub(crate) fn no_roots(at: Origin, kind: &str, name: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2253", at, format!("no {kind} {name} with ca.crt"))
+}
+pub(crate) fn credential_missing(at: Origin, what: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2254", at, format!("{what}; nothing is sent to the host")).fix("apply the Secret, or name another one")
+}
+pub(crate) fn backend_tls_target(at: Origin, target: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2255", at, format!("no {target} to protect"))
+}
+pub(crate) fn backend_tls_twice(at: Origin, first: &Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2256", at, format!("{first} is for the same port, is older and wins"))
+}
+pub(crate) fn no_trust(at: Origin) -> Diagnostic {
+    Diagnostic::error("WEFT-2257", at, "neither caCertificateRefs nor wellKnownCACertificates is given; nothing is sent to the backend")
+}
+pub(crate) fn needs_wildcard(at: Origin, host: &str) -> Diagnostic {
+    Diagnostic::warning("WEFT-2258", at, format!("{host} is no wildcard: it is resolved as with resolution DNS"))
 }

@@ -13,8 +13,7 @@ use weft_model::{
 /// Label by which a gateway proxy says that it serves one Gateway (Gateway API) only.
 pub const GATEWAY_NAME_LABEL: &str = "gateway.networking.k8s.io/gateway-name";
 
-/// Host under which the connection rules of a gateway's own ports stand in its view (`tcp-routes/gateway/<port>`).
-pub const GATEWAY_TCP_HOST: &str = "gateway";
+pub use weft_model::GATEWAY_TCP_HOST;
 
 /// One Gateway object.
 #[derive(Debug, Clone)]
@@ -46,6 +45,8 @@ pub(crate) struct LinkedListener {
     pub(crate) hosts: Vec<ListenerHost>,
     pub(crate) https_redirect: bool,
     pub(crate) tls: Option<GatewayTls>,
+    pub(crate) auto_passthrough: bool,
+    pub(crate) proxy_protocol: bool,
     pub(crate) virtual_hosts: Vec<LinkedHost>,
     pub(crate) tcp: Vec<LinkedTcpRoute>,
     pub(crate) origin: Origin,
@@ -117,7 +118,7 @@ impl Mesh {
                         port: listener.port,
                         routes: Vec::new(),
                     });
-                    of_port.routes.extend(listener.tcp.iter().filter_map(|r| r.for_asker(self, &asker)));
+                    of_port.routes.extend(listener.tcp.iter().filter_map(|r| r.for_asker(self, &asker)).map(|r| listener.narrow(r)));
                 }
             }
         }
@@ -125,7 +126,7 @@ impl Mesh {
         let table = |(port, hosts)| RouteTable { name: RouteTableName::Gateway { port }, hosts };
         // SNI first: a rule without one takes every connection.
         let tcp = tcp.into_values().map(|mut routes| {
-            routes.routes.sort_by_key(|r| r.sni.is_empty());
+            routes.routes.sort_by_key(|r| (r.sni.is_empty(), std::cmp::Reverse(r.sni.iter().map(HostPattern::specificity).max())));
             routes
         });
         (listeners, hosts.into_iter().map(table).collect(), tcp.collect())
@@ -141,6 +142,15 @@ fn add_host(hosts: &mut Vec<VirtualHost>, host: HostPattern, routes: Vec<Arc<Htt
 }
 
 impl LinkedListener {
+    /// Connections whose TLS is ended here take the rules of the listener that their name chose: a rule that asks for no name asks for
+    /// the listener's.
+    fn narrow(&self, mut route: weft_model::TcpRoute) -> weft_model::TcpRoute {
+        let hosts = || self.hosts.iter().map(|h| h.pattern.clone());
+        if self.protocol == Protocol::Tls && route.sni.is_empty() && !hosts().any(|h| h == HostPattern::Any) {
+            route.sni = hosts().collect();
+        }
+        route
+    }
     fn model(&self) -> GatewayListener {
         GatewayListener {
             name: self.name.clone(),
@@ -149,6 +159,8 @@ impl LinkedListener {
             hosts: self.hosts.iter().map(|h| h.pattern.clone()).collect(),
             https_redirect: self.https_redirect,
             tls: self.tls.clone(),
+            auto_passthrough: self.auto_passthrough,
+            proxy_protocol: self.proxy_protocol,
             origin: self.origin.clone(),
         }
     }

@@ -19,12 +19,12 @@ pub(crate) const GROUP: &str = "gateway.networking.k8s.io";
 const OWN_CLASSES: [&str; 2] = ["weft", "istio"];
 
 /// A listener as written, beside its place in the mesh, until routes are attached.
-struct OpenListener<'a> {
-    gateway: usize,
-    listener: usize,
+pub(crate) struct OpenListener<'a> {
+    pub(crate) gateway: usize,
+    pub(crate) listener: usize,
     namespace: &'a str,
-    spec: &'a gateway_api::Listener,
-    pattern: HostPattern,
+    pub(crate) spec: &'a gateway_api::Listener,
+    pub(crate) pattern: HostPattern,
     routes: Vec<(HostPattern, RankedRoute)>,
 }
 
@@ -47,6 +47,7 @@ pub(crate) fn link(linker: &mut Linker<'_>) {
     for index in 0..open.len() {
         finish_listener(linker, &open, index);
     }
+    crate::tcp_route::link(linker, &grants, &open);
 }
 
 /// All Gateways of our classes, with their listeners.
@@ -62,7 +63,7 @@ fn gateways<'a>(linker: &mut Linker<'a>, grants: &Grants<'a>) -> Vec<OpenListene
         }
         let mut listeners: Vec<LinkedListener> = Vec::new();
         for written in &spec.listeners {
-            let Some(made) = listener(linker, grants, document, written, &listeners) else { continue };
+            let Some(made) = listener(linker, grants, document, spec, written, &listeners) else { continue };
             open.push(OpenListener {
                 gateway: linker.mesh.gateways.len(),
                 listener: listeners.len(),
@@ -87,6 +88,7 @@ fn listener(
     linker: &mut Linker<'_>,
     grants: &Grants<'_>,
     document: &Document,
+    spec: &gateway_api::Gateway,
     written: &Spanned<gateway_api::Listener>,
     before: &[LinkedListener],
 ) -> Option<LinkedListener> {
@@ -124,8 +126,11 @@ fn listener(
     }
     let mut tls = None;
     if certificate {
-        tls = Some(certificate_of(linker, grants, document, written)?);
+        let certificates = vec![certificate_of(linker, grants, document, written)?];
+        let clients = crate::gateway_tls::frontend_validation(linker, grants, document, spec, written.port).ok()?;
+        tls = Some(weft_model::GatewayTls { certificates, clients, ..Default::default() });
     }
+    let proxy_protocol = crate::gateway_tls::expects_proxy_protocol(linker, document);
     Some(LinkedListener {
         name: written.name.clone(),
         port: written.port,
@@ -133,6 +138,8 @@ fn listener(
         hosts: vec![ListenerHost { namespace: None, pattern }],
         https_redirect: false,
         tls,
+        auto_passthrough: false,
+        proxy_protocol,
         virtual_hosts: Vec::new(),
         tcp: Vec::new(),
         origin,
@@ -145,7 +152,7 @@ fn certificate_of(
     grants: &Grants<'_>,
     document: &Document,
     written: &Spanned<gateway_api::Listener>,
-) -> Option<weft_model::GatewayTls> {
+) -> Option<weft_model::KeyPair> {
     let own = document.meta.namespace.as_str();
     let from = Referrer { group: GROUP, kind: "Gateway", namespace: own };
     let mut names = Vec::new();
@@ -185,7 +192,7 @@ fn attach_to_gateway(
     let (mut found, mut allowed, mut common) = (false, false, false);
     for listener in open.iter_mut().filter(|l| named(l)) {
         found = true;
-        if !allows(linker, listener, route) {
+        if !allows(linker, listener, route.kind, own) {
             continue;
         }
         allowed = true;
@@ -208,14 +215,18 @@ fn attach_to_gateway(
 }
 
 /// Does the listener take routes of this kind and namespace?
-fn allows(linker: &Linker<'_>, listener: &OpenListener<'_>, route: &ApiRoute<'_>) -> bool {
-    let http = matches!(listener.spec.protocol.value.as_str(), "HTTP" | "HTTPS");
+pub(crate) fn allows(linker: &Linker<'_>, listener: &OpenListener<'_>, route: &str, own: &str) -> bool {
+    let protocol = match listener.spec.protocol.value.as_str() {
+        "HTTP" | "HTTPS" => matches!(route, "HTTPRoute" | "GRPCRoute"),
+        "TLS" => matches!(route, "TLSRoute" | "TCPRoute"),
+        "TCP" => route == "TCPRoute",
+        _ => false,
+    };
     let rules = listener.spec.allowed_routes.as_ref();
     let kinds = rules.map(|r| r.kinds.as_slice()).unwrap_or_default();
-    let kind = kinds.is_empty() || kinds.iter().any(|k| k.kind == route.kind && k.group.as_deref().is_none_or(|g| g == GROUP));
+    let kind = kinds.is_empty() || kinds.iter().any(|k| k.kind == route && k.group.as_deref().is_none_or(|g| g == GROUP));
     let namespaces = rules.and_then(|r| r.namespaces.as_ref());
     let from = namespaces.and_then(|n| n.from).unwrap_or(gateway_api::FromNamespaces::Same);
-    let own = route.document.meta.namespace.as_str();
     let namespace = match from {
         gateway_api::FromNamespaces::All => true,
         gateway_api::FromNamespaces::None => false,
@@ -226,7 +237,7 @@ fn allows(linker: &Linker<'_>, listener: &OpenListener<'_>, route: &ApiRoute<'_>
             namespaces.and_then(|n| n.selector.as_ref()).is_some_and(|s| selected(s, &labels))
         }
     };
-    http && kind && namespace
+    protocol && kind && namespace
 }
 
 fn selected(selector: &gateway_api::NamespaceSelector, labels: &Labels) -> bool {

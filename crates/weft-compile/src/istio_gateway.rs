@@ -45,11 +45,10 @@ fn listener(linker: &mut Linker<'_>, document: &Document, server: &Spanned<istio
     };
     let mut tls = None;
     if protocol == Protocol::Https || protocol == Protocol::Tls && !passthrough {
-        let credential = server.tls.as_ref().and_then(|t| t.credential_name.clone());
-        let names = credential.iter().map(String::as_str).map(|c| (document.meta.namespace.as_str(), c));
-        tls = crate::secret::certificate(linker, names, &origin);
+        tls = crate::gateway_tls::istio(linker, document, server, &origin);
         tls.as_ref()?;
     }
+    let proxy_protocol = crate::gateway_tls::expects_proxy_protocol(linker, document);
     let mut hosts = Vec::new();
     for written in &server.hosts {
         let (namespace, name) = written.value.split_once('/').unwrap_or(("*", written.value.as_str()));
@@ -71,6 +70,8 @@ fn listener(linker: &mut Linker<'_>, document: &Document, server: &Spanned<istio
         hosts,
         https_redirect: server.tls.as_ref().is_some_and(|t| t.https_redirect),
         tls,
+        auto_passthrough: mode == Some(istio::ServerTlsMode::AutoPassthrough),
+        proxy_protocol,
         virtual_hosts: Vec::new(),
         tcp: Vec::new(),
         origin,
@@ -125,6 +126,7 @@ fn attach(listener: &mut LinkedListener, vs: &LinkedVirtualService, hosts: Vec<H
                 let sni: Vec<HostPattern> = rule.route.sni.iter().filter_map(within).collect();
                 if !sni.is_empty() {
                     let mut rule = rule.clone();
+                    // TLS that is ended here was chosen by its listener: what is left is an opaque connection with a name.
                     rule.route = TcpRoute { sni, ..rule.route };
                     listener.tcp.push(rule);
                 }

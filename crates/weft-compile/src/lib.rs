@@ -17,6 +17,7 @@ mod vip;
 
 mod cors;
 mod delegate;
+mod client_tls;
 mod destination_rule;
 mod http_rules;
 mod istio_http;
@@ -26,9 +27,11 @@ mod virtual_service;
 mod api_route;
 mod gateway;
 mod gateway_api;
+mod gateway_tls;
 mod istio_gateway;
 mod reference_grant;
 mod secret;
+mod tcp_route;
 
 mod authorization;
 mod authorization_rule;

@@ -38,6 +38,8 @@ pub struct Mesh {
     pub(crate) service_routes: ServiceRoutes,
     pub(crate) destination_rules: DestinationRules,
     pub(crate) backend_policies: crate::backend_policy::BackendPolicies,
+    pub(crate) backend_tls: crate::client_tls::BackendPolicies,
+    pub(crate) service_connections: crate::tcp_route::ServiceConnections,
     pub(crate) gateways: Vec<LinkedGateway>,
     /// By namespace; those for all under the empty name.
     pub(crate) authorizations: BTreeMap<String, Vec<ScopedAuthorization>>,
@@ -118,6 +120,10 @@ pub struct MeshService {
     pub prefer: Option<weft_model::Nearness>,
     /// Names that its certificate may have (ServiceEntry).
     pub alternative_names: Vec<String>,
+    /// How names among its endpoints are used.
+    pub dns: weft_model::DnsUse,
+    /// Which addresses they may stand for.
+    pub dns_trust: weft_model::DnsTrust,
 }
 
 impl MeshService {

@@ -120,7 +120,24 @@ impl Projector<'_> {
             self.tcp_targets(&routes);
             self.view.insert(ModelValue::TcpRoutes(routes));
         }
+        for host in listeners.iter().filter(|l| l.auto_passthrough).flat_map(|l| &l.hosts) {
+            self.named_clusters(host);
+        }
         self.view.insert(ModelValue::GatewayListeners(GatewayListeners { labels: proxy.labels.clone(), listeners }));
+    }
+    /// All clusters that a server name may name behind a listener that passes TLS on (`AUTO_PASSTHROUGH`).
+    fn named_clusters(&mut self, host: &HostPattern) {
+        let seen = |s: &&Arc<MeshService>| s.visibility.shows_to(self.client.namespace) && host.matches(s.service.host.as_str());
+        let services: Vec<Arc<MeshService>> = self.mesh.services.values().flatten().filter(seen).cloned().collect();
+        for service in services {
+            let rule = self.mesh.destination_rules.find(self.mesh, &self.client, &service);
+            let subsets = rule.into_iter().flat_map(|r| r.subsets.keys().cloned());
+            let subsets: Vec<String> = std::iter::once(String::new()).chain(subsets).collect();
+            for port in &service.service.ports {
+                let named = |subset: &String| ClusterName { subset: subset.clone(), ..own_cluster(&service, port.number) };
+                self.clusters.extend(subsets.iter().map(named));
+            }
+        }
     }
     /// A service with everything that a call to it needs.
     fn service(&mut self, service: &Arc<MeshService>) {
@@ -282,10 +299,13 @@ impl Mesh {
         let tls = vs.into_iter().flat_map(|v| &v.tls).filter(|_| protocol != Protocol::Tcp);
         let tcp = vs.into_iter().flat_map(|v| &v.tcp).filter(|_| !matches!(protocol, Protocol::Tls | Protocol::Https));
         let mut routes: Vec<TcpRoute> = tls.chain(tcp).filter_map(|r| r.for_asker(self, &asker)).collect();
-        if !routes.iter().any(|r| r.sni.is_empty()) {
+        if routes.is_empty() {
+            routes = self.service_connections.find(host, port, client).filter_map(|r| r.for_asker(self, &asker)).collect();
+        }
+        if !routes.iter().any(TcpRoute::catches_all) {
             let target = LinkedTarget::plain(whole_service(service, port), 1);
             let origin = service.service.origin.clone();
-            let route = TcpRoute { sni: Vec::new(), targets: Vec::new(), origin };
+            let route = crate::virtual_service::blank_tcp_route(origin);
             let own = crate::http_rules::LinkedTcpRoute { route, scopes: Vec::new(), targets: vec![target] };
             routes.extend(own.for_asker(self, &asker));
         }

@@ -10,7 +10,10 @@ use crate::{
 use ipnet::IpNet;
 use std::net::IpAddr;
 use weft_api::{Document, Resource, istio};
-use weft_model::{HostPattern, Location, Protocol, ServicePort};
+use weft_model::{DnsTrust, DnsUse, HostPattern, Location, Protocol, ServicePort};
+
+/// Annotation by which the names of an entry may stand for addresses of the proxy's own machine and link.
+const DNS_TRUST_ANNOTATION: &str = "weft.dev/dns-trust";
 
 /// Adds the services of all entries.
 pub(crate) fn link(linker: &mut Linker<'_>, candidates: &Candidates, catalog: &mut Catalog) {
@@ -52,6 +55,18 @@ fn service(
         Some(istio::Resolution::Static) => Resolution::Static,
         Some(istio::Resolution::Dns | istio::Resolution::DnsRoundRobin | istio::Resolution::DynamicDns) => Resolution::Dns,
     };
+    if entry.resolution == Some(istio::Resolution::DnsRoundRobin) {
+        made.dns = DnsUse::Logical;
+    }
+    if entry.resolution == Some(istio::Resolution::DynamicDns) && matches!(pattern, HostPattern::Exact(_)) {
+        linker.report(diag::needs_wildcard(document.origin.clone(), &host));
+    }
+    let declared = document.meta.annotations.get(DNS_TRUST_ANNOTATION).map(String::as_str);
+    if made.service.location == Location::Internal || declared == Some("any") {
+        made.dns_trust = DnsTrust::Any;
+    } else if let Some(other) = declared.filter(|d| *d != "outside") {
+        linker.report(diag::bad_annotation(document.origin.clone(), DNS_TRUST_ANNOTATION, other, "any or outside"));
+    }
     made.service.addresses = entry.addresses.iter().filter_map(|a| single_address(&a.value)).collect();
     for port in &entry.ports {
         let declared = port.protocol.as_ref().and_then(|p| Protocol::from_name(&p.value));

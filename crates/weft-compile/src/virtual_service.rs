@@ -101,8 +101,8 @@ fn virtual_service<'a>(linker: &mut Linker<'a>, document: &'a Document, spec: &i
         }
     }
     warn_unreachable(linker, &http);
-    let tls = spec.tls.iter().filter_map(|r| tls_route(linker, document, r)).collect();
-    let tcp = spec.tcp.iter().filter_map(|r| tcp_route(linker, document, r)).collect();
+    let tls = spec.tls.iter().flat_map(|r| tls_route(linker, document, r)).collect();
+    let tcp = spec.tcp.iter().flat_map(|r| tcp_route(linker, document, r)).collect();
     LinkedVirtualService {
         namespace: namespace.into(),
         hosts,
@@ -199,34 +199,53 @@ fn targets(linker: &mut Linker<'_>, document: &Document, route: &[Spanned<istio:
     route.iter().map(|r| target(r, linker)).collect()
 }
 
-fn tls_route(linker: &mut Linker<'_>, document: &Document, route: &Spanned<istio::TlsRoute>) -> Option<LinkedTcpRoute> {
+/// One rule for each alternative: what stands in one block must hold together.
+fn tls_route(linker: &mut Linker<'_>, document: &Document, route: &Spanned<istio::TlsRoute>) -> Vec<LinkedTcpRoute> {
     let origin = route.origin(&document.origin);
-    let mut sni = Vec::new();
-    let mut scopes = Vec::new();
+    let targets = targets(linker, document, &route.route);
+    let mut rules = Vec::new();
     for m in &route.matches {
         let at = m.origin(&document.origin);
+        let mut sni = Vec::new();
         for host in &m.sni_hosts {
             match host.parse::<HostPattern>() {
                 Ok(pattern) => sni.push(pattern),
                 Err(why) => linker.report(diag::bad_host(at.clone(), &why.to_string())),
             }
         }
-        scopes.push(scope(linker, document, m.port, &m.source_labels, m.source_namespace.as_ref(), &m.gateways));
+        if sni.is_empty() {
+            continue;
+        }
+        let scope = scope(linker, document, m.port, &m.source_labels, m.source_namespace.as_ref(), &m.gateways);
+        let route = TcpRoute { sni, destinations: m.destination_subnets.clone(), ..blank_tcp_route(origin.clone()) };
+        rules.push(LinkedTcpRoute { route, scopes: vec![scope], targets: targets.clone() });
     }
-    if sni.is_empty() {
+    if rules.is_empty() {
         linker.report(diag::tls_without_sni(origin));
-        return None;
     }
-    let targets = targets(linker, document, &route.route);
-    Some(LinkedTcpRoute { route: TcpRoute { sni, targets: Vec::new(), origin }, scopes, targets })
+    rules
 }
 
-fn tcp_route(linker: &mut Linker<'_>, document: &Document, route: &Spanned<istio::TcpRoute>) -> Option<LinkedTcpRoute> {
+fn tcp_route(linker: &mut Linker<'_>, document: &Document, route: &Spanned<istio::TcpRoute>) -> Vec<LinkedTcpRoute> {
     let origin = route.origin(&document.origin);
-    let mut scopes = Vec::new();
-    for m in &route.matches {
-        scopes.push(scope(linker, document, m.port, &m.source_labels, m.source_namespace.as_ref(), &m.gateways));
-    }
     let targets = targets(linker, document, &route.route);
-    Some(LinkedTcpRoute { route: TcpRoute { sni: Vec::new(), targets: Vec::new(), origin }, scopes, targets })
+    if route.matches.is_empty() {
+        return vec![LinkedTcpRoute { route: blank_tcp_route(origin), scopes: Vec::new(), targets }];
+    }
+    let mut rules = Vec::new();
+    for m in &route.matches {
+        let scope = scope(linker, document, m.port, &m.source_labels, m.source_namespace.as_ref(), &m.gateways);
+        let route = TcpRoute {
+            destinations: m.destination_subnets.clone(),
+            sources: m.source_subnet.into_iter().collect(),
+            ..blank_tcp_route(origin.clone())
+        };
+        rules.push(LinkedTcpRoute { route, scopes: vec![scope], targets: targets.clone() });
+    }
+    rules
+}
+
+/// A rule for every connection, to be narrowed.
+pub(crate) fn blank_tcp_route(origin: Origin) -> TcpRoute {
+    TcpRoute { sni: Vec::new(), destinations: Vec::new(), sources: Vec::new(), targets: Vec::new(), origin }
 }

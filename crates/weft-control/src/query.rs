@@ -91,15 +91,26 @@ impl Control {
 
 /// A view for people: private keys are left out.
 fn view_json(view: &View) -> BTreeMap<String, serde_json::Value> {
-    let shown = |value: &ModelValue| match value {
-        ModelValue::GatewayListeners(listeners) => {
-            let mut listeners = listeners.clone();
-            for tls in listeners.listeners.iter_mut().filter_map(|listener| listener.tls.as_mut()) {
-                tls.private_key_pem = "(not shown)".into();
-            }
-            serde_json::to_value(ModelValue::GatewayListeners(listeners))
-        }
-        other => serde_json::to_value(other),
+    let shown = |value: &ModelValue| {
+        let mut json = serde_json::to_value(value).ok()?;
+        hide_keys(&mut json);
+        Some(json)
     };
-    view.values.iter().filter_map(|(name, versioned)| Some((name.to_string(), shown(&versioned.value).ok()?))).collect()
+    view.values.iter().filter_map(|(name, versioned)| Some((name.to_string(), shown(&versioned.value)?))).collect()
+}
+
+/// Private keys stand in listeners and clusters.
+fn hide_keys(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(map) => {
+            for (key, value) in map.iter_mut() {
+                match key.as_str() {
+                    "private_key" => *value = "(not shown)".into(),
+                    _ => hide_keys(value),
+                }
+            }
+        }
+        serde_json::Value::Array(list) => list.iter_mut().for_each(hide_keys),
+        _ => {}
+    }
 }

@@ -157,7 +157,7 @@ pub enum UpstreamTls {
     Disable,
     /// Mesh mutual TLS, always; an endpoint without a proxy is not used.
     IstioMutual,
-    /// TLS with the system's roots.
+    /// Ordinary TLS, as [`Cluster::origination`] says.
     Simple,
 }
 
@@ -202,6 +202,21 @@ pub struct Cluster {
     /// Name that TLS origination sends and checks; empty: the service host.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sni: String,
+    /// With `tls: SIMPLE`: roots, names and the own certificate; absent: the system's roots and the name that is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origination: Option<crate::TlsOrigination>,
+    /// Each connection begins by saying for whom it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy_protocol: Option<crate::ProxyProtocol>,
+    /// Opaque connections go through a proxy outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<crate::Tunnel>,
+    /// How names among the endpoints are used.
+    #[serde(default, skip_serializing_if = "crate::is_default")]
+    pub dns: crate::DnsUse,
+    /// Which addresses such names may stand for.
+    #[serde(default, skip_serializing_if = "crate::is_default")]
+    pub dns_trust: crate::DnsTrust,
     /// The DestinationRule, or the service itself.
     pub origin: Origin,
 }

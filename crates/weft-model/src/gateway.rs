@@ -1,6 +1,6 @@
 //! Gateways: the listeners at the edge and what each host on them offers.
 
-use crate::{HostPattern, Labels, Origin, Protocol};
+use crate::{GatewayTls, HostPattern, Labels, Origin, Protocol};
 use serde::{Deserialize, Serialize};
 
 /// One port of a gateway proxy.
@@ -17,20 +17,17 @@ pub struct GatewayListener {
     /// Answer every request with a redirect to https.
     #[serde(default, skip_serializing_if = "crate::is_default")]
     pub https_redirect: bool,
-    /// Certificate to present; `None` when `protocol` is in the clear.
+    /// How TLS is ended here; `None` when `protocol` is in the clear, and for TLS that is passed on by its server name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<GatewayTls>,
+    /// The server name of a connection names the cluster: `outbound_.<port>_.<subset>_.<host>` (`AUTO_PASSTHROUGH`).
+    #[serde(default, skip_serializing_if = "crate::is_default")]
+    pub auto_passthrough: bool,
+    /// Every connection of the port begins with a PROXY protocol header.
+    #[serde(default, skip_serializing_if = "crate::is_default")]
+    pub proxy_protocol: bool,
     /// Where it was written.
     pub origin: Origin,
-}
-
-/// Server TLS at the edge.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GatewayTls {
-    /// Certificate chain, PEM.
-    pub certificate_pem: String,
-    /// Private key, PEM. Sent to gateways that serve it only.
-    pub private_key_pem: String,
 }
 
 /// All listeners of one gateway proxy, chosen by its labels. Routes per port are `RouteTable`s named by [`crate::RouteTableName`].
@@ -41,4 +38,27 @@ pub struct GatewayListeners {
     pub labels: Labels,
     /// The listeners, by port then name.
     pub listeners: Vec<GatewayListener>,
+}
+
+/// The cluster that a server name of the form `outbound_.<port>_.<subset>_.<host>` names.
+pub fn cluster_of_server_name(name: &str) -> Option<crate::ClusterName> {
+    let mut parts = name.strip_prefix("outbound_.")?.splitn(3, "_.");
+    let (port, subset, host) = (parts.next()?.parse().ok()?, parts.next()?, parts.next()?);
+    let host: crate::Hostname = host.parse().ok()?;
+    Some(crate::ClusterName { host: host.to_string(), port, subset: subset.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_names_of_clusters() {
+        let name = |text| cluster_of_server_name(text).map(|c| c.to_string());
+        assert_eq!(name("outbound_.9080_.v1_.a.b.svc.x").as_deref(), Some("outbound|9080|v1|a.b.svc.x"));
+        assert_eq!(name("outbound_.80_._.a.b").as_deref(), Some("outbound|80||a.b"));
+        for wrong in ["a.b", "outbound_.x_._.a", "outbound_.80_.a", "outbound_.80_._.", "outbound_.80_._.a|b"] {
+            assert_eq!(name(wrong), None, "{wrong}");
+        }
+    }
 }

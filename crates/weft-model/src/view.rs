@@ -50,8 +50,8 @@ pub struct TcpRoutes {
 
 impl TcpRoutes {
     /// The entry for a connection.
-    pub fn find(&self, sni: Option<&str>) -> Option<&TcpRoute> {
-        self.routes.iter().find(|r| r.matches(sni))
+    pub fn find(&self, connection: &crate::ConnectionHead<'_>) -> Option<&TcpRoute> {
+        self.routes.iter().find(|r| r.matches(connection))
     }
 }
 

@@ -121,6 +121,11 @@ pub enum EndpointAddress {
         /// Port.
         port: u16,
     },
+    /// A socket of the proxy's own machine: an absolute path, or `@name` for the abstract kind.
+    Unix {
+        /// Path.
+        path: String,
+    },
 }
 
 impl std::fmt::Display for EndpointAddress {
@@ -128,6 +133,7 @@ impl std::fmt::Display for EndpointAddress {
         match self {
             Self::Socket(address) => write!(f, "{address}"),
             Self::Name { host, port } => write!(f, "{host}:{port}"),
+            Self::Unix { path } => write!(f, "unix:{path}"),
         }
     }
 }

@@ -19,6 +19,7 @@ mod peer;
 
 mod rotation;
 
+pub mod edge_tls;
 pub mod files;
 pub mod public_tls;
 

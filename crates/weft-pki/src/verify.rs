@@ -97,7 +97,16 @@ pub fn explain(error: &rustls::Error) -> String {
     if let Some(refusal) = peer_error(error) {
         return refusal.to_string();
     }
+    if let Some(refusal) = crate::edge_tls::leaf_error(error) {
+        return refusal;
+    }
     match error {
+        Error::InvalidCertificate(CertificateError::Revoked) => "the certificate was revoked".into(),
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => "the certificate is not signed by a root that is trusted".into(),
+        Error::InvalidCertificate(CertificateError::UnknownRevocationStatus) => {
+            "no revocation list is of the certificate's issuer, so that it may have been revoked".into()
+        }
+        Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => "the certificate expired".into(),
         Error::AlertReceived(Alert::CertificateRequired) => "the peer wants a certificate and this side has none yet".into(),
         Error::AlertReceived(Alert::NoApplicationProtocol) | Error::NoApplicationProtocol => {
             "the two sides have no application protocol in common (is the other side a Weft proxy?)".into()

@@ -2,15 +2,15 @@
 
 use crate::{
     destination::find_service,
+    edge::Edge,
     http::{Connection, Pool, Reject, Scope, serve_http, tls_record},
     limits,
     net::{FirstBytes, Io, Prefixed, original_destination},
     tcp,
     worker::Worker,
 };
-use arc_swap::ArcSwap;
 use std::{net::SocketAddr, rc::Rc, sync::Arc};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::watch};
 use weft_model::{Protocol, Service};
 use weft_pki::{Alpn, ClientAuth};
 use weft_std::clock;
@@ -32,7 +32,7 @@ pub(crate) enum Duty {
     /// Calls of the program through an HTTP proxy.
     HttpProxy,
     /// Calls from outside.
-    Gateway { port: u16, tls: Option<Arc<ArcSwap<ServerTls>>> },
+    Gateway { port: u16, edge: watch::Receiver<Arc<Edge>> },
 }
 
 /// Accepts until the proxy drains or the listener is told to stop.
@@ -88,7 +88,11 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, from: SocketAddr, duty: Du
             let conn = Connection::new(worker, from, local, scope);
             serve_http(Rc::new(conn), Box::new(stream), FirstBytes::Http1).await;
         }
-        Duty::Gateway { port, tls } => gateway(worker, stream, from, local, port, tls).await,
+        Duty::Gateway { port, edge } => {
+            let conn = Connection::new(worker, from, local, Scope::Gateway { port, tls: false, edge: None });
+            // Boxed: what a gateway needs is large, and sidecars need none of it.
+            Box::pin(crate::edge::serve(conn, stream, edge)).await;
+        }
     }
 }
 
@@ -163,35 +167,6 @@ pub(crate) async fn outbound(worker: Rc<Worker>, stream: Io, from: SocketAddr, w
         // A port declared as HTTP speaks HTTP: hyper answers what is not a request with 400.
         (_, Some(protocol)) if protocol.is_http() => serve_http(Rc::new(conn), Box::new(stream), FirstBytes::Http1).await,
         _ => tcp::outbound(conn, Box::new(stream)).await,
-    }
-}
-
-/// Bytes from outside, at an edge.
-async fn gateway(
-    worker: Rc<Worker>,
-    stream: TcpStream,
-    from: SocketAddr,
-    local: SocketAddr,
-    port: u16,
-    tls: Option<Arc<ArcSwap<ServerTls>>>,
-) {
-    let scope = Scope::Gateway { port, tls: tls.is_some() };
-    let mut conn = Connection::new(worker, from, local, scope);
-    let Some(tls) = tls else {
-        let deadline = clock::now() + conn.worker.settings.header_timeout;
-        return match sniff(stream, deadline).await {
-            Ok((FirstBytes::Closed | FirstBytes::Nothing, _)) | Err(_) => {}
-            Ok((FirstBytes::H2, stream)) => serve_http(Rc::new(conn), Box::new(stream), FirstBytes::H2).await,
-            Ok((_, stream)) => serve_http(Rc::new(conn), Box::new(stream), FirstBytes::Http1).await,
-        };
-    };
-    match tls.load_full().accept(stream, clock::now() + limits::TLS_TIMEOUT).await {
-        Ok(secured) => {
-            conn.sni = secured.server_name;
-            let first = if secured.tls.alpn == Some(Alpn::H2) { FirstBytes::H2 } else { FirstBytes::Http1 };
-            serve_http(Rc::new(conn), Box::new(secured.stream), first).await;
-        }
-        Err(error) => tracing::debug!(%error, %from, port, "a TLS handshake at the edge failed"),
     }
 }
 

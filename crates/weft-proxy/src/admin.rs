@@ -148,7 +148,7 @@ fn redact(value: &mut Value) {
         Value::Object(map) => {
             for (key, value) in map.iter_mut() {
                 match key.as_str() {
-                    "private_key_pem" => *value = Value::from("(not shown)"),
+                    "private_key" => *value = Value::from("(not shown)"),
                     _ => redact(value),
                 }
             }

@@ -23,7 +23,12 @@ pub(crate) struct Found {
 /// The rule for a request at a sidecar's outbound side or at a gateway.
 pub(crate) async fn route(conn: &Connection, config: Rc<Config>, parts: &Parts, target: &Target) -> Result<Found, Reject> {
     match &conn.scope {
-        Scope::Gateway { port, .. } => gateway_route(conn, config, parts, target, *port),
+        Scope::Gateway { port, edge, .. } => {
+            if edge.as_ref().is_some_and(|edge| !edge.borrow().leads_to(conn.sni.as_deref(), &target.host)) {
+                return Err(Reject::Misdirected(target.host.clone()));
+            }
+            gateway_route(conn, config, parts, target, *port)
+        }
         Scope::Outbound { port, service, proxy } => {
             let port = if *proxy { target.port.unwrap_or(80) } else { *port };
             mesh_route(conn, config, parts, target, port, service.as_ref()).await

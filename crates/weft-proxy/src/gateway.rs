@@ -2,16 +2,16 @@
 
 use crate::{
     config::GatewayPorts,
+    edge::{self, Edge},
     limits,
     proxy::{Command, Task},
     shared::Shared,
 };
-use arc_swap::ArcSwap;
 use std::{collections::BTreeMap, io, net::SocketAddr, sync::Arc};
 use tokio::sync::{mpsc, watch};
-use weft_model::{GatewayListener, GatewayTls, HostPattern, Origin, Protocol};
-use weft_pki::{Alpn, public_tls::PublicCertificate};
-use weft_wire::{listen::reuse_port_listeners, tls::ServerTls};
+use weft_model::{GatewayListener, Origin};
+use weft_pki::SvidState;
+use weft_wire::listen::reuse_port_listeners;
 
 /// Where each port is open, or why it is not.
 pub type GatewayStatus = BTreeMap<u16, Result<SocketAddr, String>>;
@@ -35,8 +35,9 @@ pub struct ClosedPort {
 struct Open {
     /// Workers stop accepting when this is dropped.
     _stop: watch::Sender<bool>,
-    tls: Option<Arc<ArcSwap<ServerTls>>>,
-    certificates: Vec<(Vec<HostPattern>, GatewayTls)>,
+    edge: watch::Sender<Arc<Edge>>,
+    /// As served, with their files read.
+    listeners: Vec<GatewayListener>,
 }
 
 /// Follows the snapshots until the proxy ends.
@@ -50,12 +51,14 @@ pub(crate) async fn follow(
     let mut open = BTreeMap::new();
     loop {
         let listeners = shared.snapshot().gateway.as_ref().map(|g| g.listeners.clone()).unwrap_or_default();
-        reconcile(&listeners, &ports, &workers, &mut open, &states).await;
+        reconcile(&listeners, &ports, (&workers, &shared.svid), &mut open, &states).await;
         let closed = states.borrow().values().any(Result::is_err);
+        let files = listeners.iter().any(edge::names_files);
         let retry = async {
-            match closed {
-                true => tokio::time::sleep(limits::PORT_RETRY).await,
-                false => std::future::pending().await,
+            match (closed, files) {
+                (true, _) => tokio::time::sleep(limits::PORT_RETRY).await,
+                (false, true) => tokio::time::sleep(limits::PEM_RELOAD).await,
+                (false, false) => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -71,7 +74,7 @@ pub(crate) async fn follow(
 async fn reconcile(
     listeners: &[GatewayListener],
     ports: &GatewayPorts,
-    workers: &[mpsc::Sender<Command>],
+    (workers, svid): (&[mpsc::Sender<Command>], &SvidState),
     open: &mut BTreeMap<u16, Open>,
     states: &watch::Sender<PortStates>,
 ) {
@@ -91,44 +94,52 @@ async fn reconcile(
             let closed = |(reason, fix)| ClosedPort { address: ports.address(port), reason, fix, origin: origin.clone() };
             note(states, port, state.map_err(closed));
         };
-        let certificates = certificates_of(&listeners);
-        let edge = match edge_tls(&certificates) {
-            Ok(edge) => edge,
+        let known = open.get(&port);
+        let (usable, problems) = usable(&listeners, known.map(|k| k.listeners.as_slice()).unwrap_or_default(), svid);
+        for problem in &problems {
+            tracing::warn!(port, problem, "a listener is not served as written; its last good form, if there is one, stays in use");
+        }
+        if usable.is_empty() {
+            open.remove(&port);
+            let fix = "name a Secret with a certificate and a key in the listener, or apply that Secret";
+            set(port, Err((problems.join("; "), fix.into())));
+            continue;
+        }
+        if known.is_some_and(|k| k.listeners == usable) {
+            continue;
+        }
+        let edge = match Edge::new(&usable, svid) {
+            Ok(edge) => Arc::new(edge),
+            // Each can be served by itself: only together they cannot.
             Err(reason) => {
-                // A port that is open keeps its last good certificates.
-                if !open.contains_key(&port) {
-                    set(port, Err((reason, "correct the certificate and the key that the listener names".into())));
-                }
+                set(port, Err((reason, "correct the certificates and keys that the listeners name".into())));
                 continue;
             }
         };
-        if edge.is_none() && listeners.iter().any(|l| matches!(l.protocol, Protocol::Https | Protocol::Tls)) {
-            open.remove(&port);
-            let fix = "name a Secret with a certificate and a key in the listener, or apply that Secret";
-            set(port, Err(("the listener speaks TLS and has no certificate".into(), fix.into())));
-            continue;
-        }
-        if let Some(known) = open.get_mut(&port) {
-            match (&known.tls, edge) {
-                (None, None) => continue,
-                (Some(current), Some(edge)) => {
-                    if known.certificates != certificates {
-                        current.store(Arc::new(edge));
-                        known.certificates = certificates;
-                    }
-                    continue;
-                }
-                // From plain to TLS or back: the port is opened anew.
-                (_, edge) => {
-                    open.remove(&port);
-                    tokio::task::yield_now().await;
-                    set(port, start(port, edge, certificates, ports, workers, open).await);
-                }
+        match open.get_mut(&port) {
+            Some(known) => {
+                known.edge.send_replace(edge);
+                known.listeners = usable;
             }
-        } else {
-            set(port, start(port, edge, certificates, ports, workers, open).await);
+            None => set(port, start(port, edge, usable, ports, workers, open).await),
         }
     }
+}
+
+/// The listeners of a port as they can be served: one that cannot is served in its last good form, or not at all, and harms no other.
+fn usable(written: &[&GatewayListener], known: &[GatewayListener], svid: &SvidState) -> (Vec<GatewayListener>, Vec<String>) {
+    let (mut usable, mut problems) = (Vec::new(), Vec::new());
+    for listener in written {
+        let checked = edge::resolved(listener).and_then(|l| Edge::new(std::slice::from_ref(&l), svid).map(|_| l));
+        match checked {
+            Ok(listener) => usable.push(listener),
+            Err(why) => {
+                problems.push(format!("listener {}: {why}", listener.name));
+                usable.extend(known.iter().find(|k| k.name == listener.name && k.origin.object() == listener.origin.object()).cloned());
+            }
+        }
+    }
+    (usable, problems)
 }
 
 /// Keeps the state of a port, and says so when it is another than before.
@@ -152,8 +163,8 @@ fn note(states: &watch::Sender<PortStates>, port: u16, state: Result<SocketAddr,
 
 async fn start(
     port: u16,
-    edge: Option<ServerTls>,
-    certificates: Vec<(Vec<HostPattern>, GatewayTls)>,
+    edge: Arc<Edge>,
+    served: Vec<GatewayListener>,
     ports: &GatewayPorts,
     workers: &[mpsc::Sender<Command>],
     open: &mut BTreeMap<u16, Open>,
@@ -161,14 +172,14 @@ async fn start(
     let address = ports.address(port);
     let listeners = bind(address, workers.len()).await.map_err(|error| said(port, &error))?;
     let address = listeners.first().and_then(|l| l.local_addr().ok()).unwrap_or(address);
-    let tls = edge.map(|edge| Arc::new(ArcSwap::from_pointee(edge)));
+    let edge = watch::Sender::new(edge);
     let stop = watch::Sender::new(false);
     for (worker, listener) in workers.iter().zip(listeners) {
-        let task = Task::Gateway { port, tls: tls.clone() };
+        let task = Task::Gateway { port, edge: edge.subscribe() };
         let sent = worker.send(Command::Listen { listener, task, stop: stop.subscribe() }).await;
         sent.map_err(|_| ("the proxy is ending".to_owned(), String::new()))?;
     }
-    open.insert(port, Open { _stop: stop, tls, certificates });
+    open.insert(port, Open { _stop: stop, edge, listeners: served });
     Ok(address)
 }
 
@@ -194,22 +205,4 @@ fn said(port: u16, error: &io::Error) -> (String, String) {
         io::ErrorKind::PermissionDenied => ("this user may not open it".into(), format!("{elsewhere}, to one above 1023")),
         _ => (error.to_string(), elsewhere),
     }
-}
-
-fn certificates_of(listeners: &[&GatewayListener]) -> Vec<(Vec<HostPattern>, GatewayTls)> {
-    listeners.iter().filter_map(|l| Some((l.hosts.clone(), l.tls.clone()?))).collect()
-}
-
-fn edge_tls(certificates: &[(Vec<HostPattern>, GatewayTls)]) -> Result<Option<ServerTls>, String> {
-    if certificates.is_empty() {
-        return Ok(None);
-    }
-    let hosts: Vec<Vec<String>> = certificates.iter().map(|(hosts, _)| hosts.iter().map(ToString::to_string).collect()).collect();
-    let shown = certificates.iter().zip(&hosts).map(|((_, tls), hosts)| PublicCertificate {
-        hosts,
-        chain_pem: &tls.certificate_pem,
-        key_pem: &tls.private_key_pem,
-    });
-    let shown: Vec<PublicCertificate<'_>> = shown.collect();
-    ServerTls::public(&shown, &[Alpn::H2, Alpn::Http11]).map(Some).map_err(|e| e.to_string())
 }

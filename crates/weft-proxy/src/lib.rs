@@ -10,6 +10,8 @@ mod start;
 
 mod accept;
 mod destination;
+mod dial;
+mod edge;
 mod gateway;
 mod http;
 mod policy;
@@ -31,6 +33,7 @@ mod program;
 mod telemetry;
 
 mod net;
+mod pem;
 
 pub mod limits;
 

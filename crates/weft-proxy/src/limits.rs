@@ -66,6 +66,18 @@ pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub const REPORTS_QUEUED_MAX: usize = 64;
 /// Most headers in one response of an upstream.
 pub const RESPONSE_HEADERS_MAX: usize = 200;
+/// Longest time for a proxy outside to open a tunnel.
+pub const TUNNEL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest answer with which it does so, in bytes.
+pub const TUNNEL_HEAD_BYTES_MAX: usize = 8 * 1024;
+/// Longest time that an opaque connection may stay without a byte where nothing else is configured (Envoy's default).
+pub const TCP_IDLE: Duration = Duration::from_secs(3600);
+/// Longest time for a PROXY protocol header.
+pub const PROXY_PROTOCOL_TIMEOUT: Duration = Duration::from_secs(3);
+/// Largest file with certificates or keys, in bytes.
+pub const PEM_FILE_BYTES_MAX: u64 = 1 << 20;
+/// How often files with certificates and keys are looked at.
+pub const PEM_RELOAD: Duration = Duration::from_secs(10);
 /// How often a port of the gateway that could not be opened is tried again.
 pub const PORT_RETRY: Duration = Duration::from_secs(2);
 /// First wait between two looks at the program's health.

@@ -2,7 +2,7 @@
 
 use crate::limits::TLS_TIMEOUT;
 use std::{net::SocketAddr, time::Duration};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 use weft_model::{EndpointAddress, SpiffeId};
 use weft_pki::{Alpn, Peer, SvidState};
 use weft_std::clock;
@@ -10,7 +10,7 @@ use weft_wire::tls::{ClientTls, TlsError};
 
 pub(crate) use weft_wire::{
     sniff::{FirstBytes, Prefixed},
-    stream::Io,
+    stream::{Io, Stream},
 };
 
 /// Why a connection to an upstream could not be had.
@@ -30,6 +30,7 @@ pub(crate) async fn dial(address: &EndpointAddress, limit: Duration) -> Result<T
         match address {
             EndpointAddress::Socket(address) => TcpStream::connect(address).await,
             EndpointAddress::Name { host, port } => TcpStream::connect((host.as_str(), *port)).await,
+            EndpointAddress::Unix { .. } => Err(std::io::ErrorKind::Unsupported.into()),
         }
     };
     let stream = match tokio::time::timeout(limit, connect).await {
@@ -41,8 +42,31 @@ pub(crate) async fn dial(address: &EndpointAddress, limit: Duration) -> Result<T
     Ok(stream)
 }
 
+/// Connects to a socket of this machine.
+pub(crate) async fn dial_unix(path: &str, limit: Duration) -> Result<UnixStream, DialError> {
+    let connect = async {
+        match path.strip_prefix('@') {
+            None => UnixStream::connect(path).await,
+            Some(name) => {
+                let address = <std::os::unix::net::SocketAddr as std::os::linux::net::SocketAddrExt>::from_abstract_name(name)?;
+                // At once or not at all: such sockets have a queue and no network.
+                let stream = std::os::unix::net::UnixStream::connect_addr(&address)?;
+                stream.set_nonblocking(true)?;
+                UnixStream::from_std(stream)
+            }
+        }
+    };
+    match tokio::time::timeout(limit, connect).await {
+        Ok(connected) => connected.map_err(|e| DialError::Connect(e.to_string())),
+        Err(_) => Err(DialError::Timeout(millis(limit))),
+    }
+}
+
 /// Mutual TLS towards a peer that must prove to be `expected`.
-pub(crate) async fn connect_mesh(stream: TcpStream, svid: &SvidState, expected: &SpiffeId, alpn: Alpn) -> Result<(Io, Peer), DialError> {
+pub(crate) async fn connect_mesh<S>(stream: S, svid: &SvidState, expected: &SpiffeId, alpn: Alpn) -> Result<(Io, Peer), DialError>
+where
+    S: Stream + 'static,
+{
     let connected = ClientTls::mesh(svid, expected, &[alpn]).connect(stream, clock::now() + TLS_TIMEOUT).await;
     let secured = connected.map_err(|error| tls_failed(&error))?;
     let peer = secured.peer.ok_or_else(|| DialError::Tls("the peer proved no identity".into()))?;
@@ -50,7 +74,7 @@ pub(crate) async fn connect_mesh(stream: TcpStream, svid: &SvidState, expected: 
 }
 
 /// Ordinary TLS towards a server with a public name.
-pub(crate) async fn connect_public(stream: TcpStream, tls: &ClientTls) -> Result<Io, DialError> {
+pub(crate) async fn connect_public<S: Stream + 'static>(stream: S, tls: &ClientTls) -> Result<Io, DialError> {
     let connected = tls.connect(stream, clock::now() + TLS_TIMEOUT).await;
     connected.map(|secured| Box::new(secured.stream) as Io).map_err(|error| tls_failed(&error))
 }

@@ -3,8 +3,9 @@
 use crate::{
     accept::{self, Duty},
     config::ProxyConfig,
+    dial::Dial,
     gateway::{ClosedPort, GatewayStatus, PortStates},
-    http::{Dial, Pool},
+    http::Pool,
     limits,
     program::Program,
     shared::Shared,
@@ -57,7 +58,7 @@ pub(crate) enum Task {
     Outbound,
     Explicit { host: Arc<str>, port: u16 },
     HttpProxy,
-    Gateway { port: u16, tls: Option<Arc<arc_swap::ArcSwap<weft_wire::tls::ServerTls>>> },
+    Gateway { port: u16, edge: watch::Receiver<Arc<crate::edge::Edge>> },
 }
 
 /// Commands that may wait for a worker.
@@ -205,7 +206,7 @@ fn listen(worker: &Rc<Worker>, listener: TcpListener, task: &Task, stop: impl Fu
         Task::Outbound => Duty::Outbound,
         Task::Explicit { host, port } => Duty::Explicit { host: host.clone(), port: *port },
         Task::HttpProxy => Duty::HttpProxy,
-        Task::Gateway { port, tls } => Duty::Gateway { port: *port, tls: tls.clone() },
+        Task::Gateway { port, edge } => Duty::Gateway { port: *port, edge: edge.clone() },
     };
     worker.tasks.spawn_local("listener", accept::listen(worker.clone(), listener, duty, stop));
 }

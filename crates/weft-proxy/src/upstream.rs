@@ -1,13 +1,15 @@
 //! One cluster on one worker: its balancer, its pools, its counts.
 
 use crate::{
+    dial::{Announcement, Dial, DialTls, Outside},
+    http::{Pool, Reject},
     edges::EdgeCache,
-    http::{Dial, DialTls, Pool, Reject},
     snapshot::ClusterEntry,
 };
 use foldhash::HashMap;
 use std::{
     cell::RefCell,
+    net::{IpAddr, SocketAddr},
     rc::{Rc, Weak},
     sync::Arc,
     time::Duration,
@@ -60,7 +62,10 @@ impl Upstream {
         if Arc::ptr_eq(&self.entry.borrow(), entry) {
             return;
         }
-        let tls_changed = self.entry.borrow().cluster.tls != entry.cluster.tls;
+        let tls_changed = {
+            let (before, now) = (&self.entry.borrow().cluster, &entry.cluster);
+            (before.tls, &before.sni, &before.origination) != (now.tls, &now.sni, &now.origination)
+        };
         *self.entry.borrow_mut() = entry.clone();
         let mut balancer = self.balancer.borrow_mut();
         balancer.update(entry.plan.clone());
@@ -132,21 +137,54 @@ impl Upstream {
         }
     }
 
-    fn open(self: &Rc<Self>, id: EndpointId, endpoint: &Endpoint) -> Rc<Chosen> {
+    /// How an endpoint is spoken to.
+    fn tls_for(&self, endpoint: &Endpoint) -> DialTls {
         let entry = self.entry.borrow();
-        let tls = match (entry.cluster.tls, &endpoint.identity) {
+        match (entry.cluster.tls, &endpoint.identity) {
             (UpstreamTls::Auto | UpstreamTls::IstioMutual, Some(identity)) if endpoint.tls == EndpointTls::Mesh => {
                 DialTls::Mesh(identity.clone())
             }
-            (UpstreamTls::Simple, _) if entry.cluster.sni.is_empty() => DialTls::Public(entry.cluster.name.host.clone()),
-            (UpstreamTls::Simple, _) => DialTls::Public(entry.cluster.sni.clone()),
+            (UpstreamTls::Simple, _) => {
+                let name = if entry.cluster.sni.is_empty() { &entry.cluster.name.host } else { &entry.cluster.sni };
+                let origination = entry.cluster.origination.clone().unwrap_or_default();
+                DialTls::Outside(Rc::new(Outside { name: name.clone(), origination }))
+            }
             (UpstreamTls::Auto | UpstreamTls::IstioMutual | UpstreamTls::Disable, _) => DialTls::None,
+        }
+    }
+
+    fn open(self: &Rc<Self>, id: EndpointId, endpoint: &Endpoint) -> Rc<Chosen> {
+        let tls = self.tls_for(endpoint);
+        let dial = Dial::Endpoint { address: endpoint.address.clone(), tls, announce: None };
+        self.with_pool(id, endpoint.clone(), dial)
+    }
+
+    /// `chosen` for one connection of a client: with connections of its own where the endpoint is told whose they are, and towards
+    /// the address that was called where the service has none of its own.
+    pub(crate) fn for_client(self: &Rc<Self>, chosen: Rc<Chosen>, from: SocketAddr, to: SocketAddr) -> Rc<Chosen> {
+        let (proxy_protocol, original) = {
+            let entry = self.entry.borrow();
+            let original = entry.endpoints.is_empty() && entry.cluster.balancing == weft_model::Balancing::Passthrough && is_real(to);
+            (entry.cluster.proxy_protocol, original)
         };
+        if proxy_protocol.is_none() && !original {
+            return chosen;
+        }
+        let mut endpoint = chosen.endpoint.clone();
+        if original {
+            endpoint.address = weft_model::EndpointAddress::Socket(to);
+        }
+        let announce = proxy_protocol.map(|version| Announcement { version, from, to });
+        let dial = Dial::Endpoint { address: endpoint.address.clone(), tls: self.tls_for(&endpoint), announce };
+        self.with_pool(chosen.id, endpoint, dial)
+    }
+
+    fn with_pool(self: &Rc<Self>, id: EndpointId, endpoint: Endpoint, dial: Dial) -> Rc<Chosen> {
+        let entry = self.entry.borrow();
         let siblings: Weak<Self> = Rc::downgrade(self);
         let make_room = move || siblings.upgrade().is_some_and(|upstream| upstream.close_one_idle());
-        let dial = Dial::Endpoint { address: endpoint.address.clone(), tls };
         let pool = Pool::new(dial, entry.cluster.limits.clone(), entry.counters.clone(), self.freed.clone(), Box::new(make_room));
-        Rc::new(Chosen { id, endpoint: endpoint.clone(), pool, edges: EdgeCache::default() })
+        Rc::new(Chosen { id, endpoint, pool, edges: EdgeCache::default() })
     }
 
     fn close_one_idle(&self) -> bool {
@@ -226,6 +264,14 @@ pub(crate) fn usable(cluster: &weft_model::Cluster, endpoints: &[Endpoint]) -> V
     }
     let provable = |e: &&Endpoint| e.tls != EndpointTls::Mesh || e.identity.is_some();
     endpoints.iter().filter(provable).filter(|e| !mesh_only || e.tls == EndpointTls::Mesh).cloned().collect()
+}
+
+/// An address that something outside may have: none of this machine, and none that the mesh's DNS made up.
+fn is_real(address: SocketAddr) -> bool {
+    match address.ip() {
+        IpAddr::V4(v4) => !v4.is_loopback() && !v4.is_unspecified() && v4.octets()[..2] != [240, 240],
+        IpAddr::V6(v6) => !v6.is_loopback() && !v6.is_unspecified(),
+    }
 }
 
 /// A service that declares no endpoints and no resolution is called by its name.

@@ -36,6 +36,12 @@ pub const DOWNSTREAM_CLOSED: &str = "downstream_remote_disconnect";
 pub const DENIED: &str = "rbac_access_denied_matched_policy";
 /// A refusal because no ALLOW rule matched.
 pub const NOT_ALLOWED: &str = "rbac_access_denied_no_allow_rule";
+/// A request for the host of another listener than the one that its connection came in at.
+pub const MISDIRECTED: &str = "misdirected_request";
+/// No PROXY protocol header where every connection begins with one.
+pub const PROXY_PROTOCOL: &str = "proxy_protocol_error";
+/// A client's certificate was taken back, or what clients must show has changed.
+pub const CLIENT_CERTIFICATE: &str = "client_certificate_not_accepted";
 /// Plain text to a port that asks for mutual TLS.
 pub const PLAIN_TEXT_REFUSED: &str = "plain_text_refused";
 /// The request's headers are too large.

@@ -193,6 +193,9 @@ pub struct RequestRecord {
     /// SNI.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub sni: String,
+    /// How the protocol of an opaque connection was found out: `declared`, `tls`, `bytes`, `time-out` or `learned`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detected: String,
 }
 
 /// What a record counts as in metrics and edges.

@@ -5,7 +5,7 @@ use crate::{
     view_text::{place, route_does, targets_text},
 };
 use http::{HeaderMap, HeaderName, HeaderValue};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use weft_compile::{Projection, RootState};
 use weft_model::{
     AuthorizationInput, ModelValue, RequestHead, ResourceName, Root, RouteAction, RouteTableName, SpiffeId, Verdict, authorize, host_of,
@@ -96,7 +96,11 @@ fn connection(running: &Running, who: &str, to: &str, sni: Option<&str>) -> Stri
         (false, _) => return "no such service".into(),
     };
     match value(&projection, &ResourceName::TcpRoutes { host, port }) {
-        Some(ModelValue::TcpRoutes(routes)) => match routes.find(sni) {
+        Some(ModelValue::TcpRoutes(routes)) => match routes.find(&weft_model::ConnectionHead {
+            sni,
+            destination: Ipv4Addr::UNSPECIFIED.into(),
+            source: Ipv4Addr::UNSPECIFIED.into(),
+        }) {
             Some(route) => format!("{} {}", targets_text(&route.targets), place(&route.origin)),
             None => "no rule".into(),
         },

@@ -141,11 +141,38 @@ fn listeners(out: &mut String, v: &GatewayListeners) {
         if l.https_redirect {
             more.push_str(" https-redirect");
         }
-        if l.tls.is_some() {
-            more.push_str(" certificate");
-        }
+        more.push_str(&server_tls(l));
         let _ = writeln!(out, "listener {} {} {:?} hosts {}{more} {}", l.port, l.name, l.protocol, hosts.join(","), place(&l.origin));
     }
+}
+
+/// How TLS is ended, or passed on.
+fn server_tls(l: &weft_model::GatewayListener) -> String {
+    let mut text = String::new();
+    if let Some(tls) = &l.tls {
+        text.push_str(if tls.mesh { " mesh-tls" } else { " certificate" });
+        if tls.certificates.len() > 1 {
+            text.push('s');
+        }
+        if let Some(clients) = &tls.clients {
+            let word = if clients.required { "required" } else { "optional" };
+            let _ = write!(text, " clients {word}");
+            let parts = [("crl", clients.crl.is_some()), ("insecure", clients.insecure), ("names", !clients.subject_alt_names.is_empty())];
+            let pins = !(clients.spki.is_empty() && clients.hashes.is_empty());
+            for (word, _) in parts.into_iter().chain([("pins", pins)]).filter(|(_, is)| *is) {
+                let _ = write!(text, "+{word}");
+            }
+        }
+        if tls.version_min.is_some() || tls.version_max.is_some() {
+            let _ = write!(text, " versions {:?}-{:?}", tls.version_min, tls.version_max);
+        }
+        if !tls.cipher_suites.is_empty() {
+            let _ = write!(text, " suites {}", tls.cipher_suites.join(":"));
+        }
+    }
+    text.push_str(if l.auto_passthrough { " auto-passthrough" } else { "" });
+    text.push_str(if l.proxy_protocol { " proxy-protocol" } else { "" });
+    text
 }
 
 fn service(out: &mut String, v: &Service) {
@@ -297,8 +324,13 @@ fn tcp_routes(out: &mut String, v: &TcpRoutes) {
     let _ = writeln!(out, "tcp-routes {} {}", v.host, v.port);
     for r in &v.routes {
         let sni: Vec<String> = r.sni.iter().map(ToString::to_string).collect();
-        let sni = if sni.is_empty() { "any".to_owned() } else { format!("sni {}", sni.join(",")) };
-        let _ = writeln!(out, "  {sni} | {} {}", targets_text(&r.targets), place(&r.origin));
+        let mut asked = if sni.is_empty() { "any".to_owned() } else { format!("sni {}", sni.join(",")) };
+        for (word, blocks) in [("to", &r.destinations), ("from", &r.sources)] {
+            if !blocks.is_empty() {
+                let _ = write!(asked, " {word} {}", blocks.iter().map(ToString::to_string).collect::<Vec<_>>().join(","));
+            }
+        }
+        let _ = writeln!(out, "  {asked} | {} {}", targets_text(&r.targets), place(&r.origin));
     }
 }
 
@@ -338,6 +370,23 @@ fn cluster(out: &mut String, v: &Cluster) {
     }
     if v.tls != Default::default() {
         let _ = write!(more, " tls {:?} {}", v.tls, v.sni);
+    }
+    if let Some(o) = &v.origination {
+        let given = [("ca", o.ca.is_some()), ("crl", o.crl.is_some()), ("certificate", o.certificate.is_some())];
+        let given: Vec<&str> =
+            given.into_iter().chain([("unchecked", o.insecure_skip_verify)]).filter(|(_, is)| *is).map(|(w, _)| w).collect();
+        let names = if o.subject_alt_names.is_empty() { String::new() } else { format!(" names {}", o.subject_alt_names.join(",")) };
+        let missing = if o.missing.is_empty() { String::new() } else { format!(" missing ({})", o.missing) };
+        let _ = write!(more, " with [{}]{names}{missing}", given.join(" "));
+    }
+    if let Some(version) = v.proxy_protocol {
+        let _ = write!(more, " proxy-protocol {version:?}");
+    }
+    if let Some(tunnel) = &v.tunnel {
+        let _ = write!(more, " tunnel {} {}:{}", tunnel.method.as_str(), tunnel.host, tunnel.port);
+    }
+    if v.dns != Default::default() || v.dns_trust != Default::default() {
+        let _ = write!(more, " dns {:?} {:?}", v.dns, v.dns_trust);
     }
     let _ = writeln!(out, "cluster {} {:?} {:?}{more} {}", v.name, v.protocol, v.balancing, place(&v.origin));
 }

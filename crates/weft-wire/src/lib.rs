@@ -4,6 +4,7 @@
 //! TLS library leaves it. Whatever waits takes a deadline from its caller.
 
 pub mod listen;
+pub mod proxy_protocol;
 pub mod sniff;
 pub mod stream;
 pub mod tls;

@@ -8,6 +8,12 @@ pub const SNIFF_BYTES_MAX: usize = 8 * 1024;
 /// Bytes of a TLS client's first message that are looked at; post-quantum key shares make it some 2 kB.
 pub const CLIENT_HELLO_BYTES_MAX: usize = 18 * 1024;
 
+/// Bytes of the line of the PROXY protocol, version 1 (its text, section 2.1).
+pub const PROXY_V1_BYTES_MAX: usize = 107;
+
+/// Bytes of a header of version 2 with its extensions; load balancers send some hundred.
+pub const PROXY_V2_BYTES_MAX: usize = 2048;
+
 /// Connections that wait to be accepted, per listener.
 pub const LISTEN_BACKLOG: i32 = 1024;
 

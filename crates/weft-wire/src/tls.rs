@@ -5,7 +5,11 @@ use std::{io, sync::Arc};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 use weft_model::SpiffeId;
-use weft_pki::{Alpn, ClientAuth, MESH_SERVER_NAME, Peer, PeerError, SvidState, TlsInUse, public_tls};
+use weft_pki::{
+    Alpn, ClientAuth, MESH_SERVER_NAME, Peer, PeerError, SvidState, TlsInUse,
+    edge_tls::{ClientChecks, ClientDemand, EdgeClient, ServerDemand},
+    public_tls::{self, ServerSettings},
+};
 use weft_std::clock::Instant;
 
 /// An encrypted stream, of either side.
@@ -17,6 +21,7 @@ pub use weft_pki::public_tls::{PublicCertificate, PublicTlsError};
 pub struct ServerTls {
     acceptor: TlsAcceptor,
     mesh: bool,
+    clients: Option<Arc<ClientChecks>>,
 }
 
 /// The client's side, for one expected peer. Cheap to make per connection: configurations are kept per peer.
@@ -34,6 +39,8 @@ pub struct Secured<S> {
     pub stream: TlsStream<S>,
     /// Who proved its identity. `None` for ordinary TLS, and for a client that may come without certificate and did.
     pub peer: Option<Peer>,
+    /// Whose certificate was shown at an edge that asks for one.
+    pub client: Option<EdgeClient>,
     /// What was negotiated, with the application protocol.
     pub tls: TlsInUse,
     /// The name that a client asked this side for (SNI); the mesh sends none.
@@ -63,7 +70,7 @@ pub enum TlsError {
 impl ServerTls {
     /// For mesh peers: mutual TLS 1.3 with the SVID of the moment.
     pub fn mesh(state: &SvidState, alpn: &[Alpn], auth: ClientAuth) -> Self {
-        Self { acceptor: TlsAcceptor::from(state.server_config(alpn, auth)), mesh: true }
+        Self { acceptor: TlsAcceptor::from(state.server_config(alpn, auth)), mesh: true, clients: None }
     }
 
     /// For everybody, with certificates in PEM: termination at a gateway. A client that names a host gets the first certificate
@@ -72,7 +79,30 @@ impl ServerTls {
     /// # Errors
     /// When there is no certificate, or one or its key cannot be used.
     pub fn public(certificates: &[PublicCertificate<'_>], alpn: &[Alpn]) -> Result<Self, PublicTlsError> {
-        Ok(Self { acceptor: TlsAcceptor::from(public_tls::server_config(certificates, alpn)?), mesh: false })
+        Self::edge(certificates, &ServerSettings::default(), None, alpn)
+    }
+
+    /// The same with what is asked of clients, and with chosen versions and suites.
+    ///
+    /// # Errors
+    /// When there is no certificate, or one, its key, or what checks clients cannot be used.
+    pub fn edge(
+        certificates: &[PublicCertificate<'_>],
+        settings: &ServerSettings<'_>,
+        clients: Option<&ClientDemand<'_>>,
+        alpn: &[Alpn],
+    ) -> Result<Self, PublicTlsError> {
+        let clients = clients.map(ClientChecks::new).transpose()?.map(Arc::new);
+        let config = public_tls::server_config(certificates, settings, clients.clone(), alpn)?;
+        Ok(Self { acceptor: TlsAcceptor::from(config), mesh: false, clients })
+    }
+
+    /// Would a client that came in earlier still come in?
+    ///
+    /// # Errors
+    /// Why not, in words.
+    pub fn still_accepts(&self, client: &EdgeClient) -> Result<(), String> {
+        self.clients.as_ref().map_or(Ok(()), |checks| checks.still_good(client))
     }
 
     /// Serves the handshake of a fresh connection. Dropping the future closes it.
@@ -82,7 +112,11 @@ impl ServerTls {
     pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, deadline: Instant) -> Result<Secured<S>, TlsError> {
         let handshake = tokio::time::timeout_at(deadline, self.acceptor.accept(stream));
         let stream = handshake.await.map_err(|_| TlsError::Timeout)?.map_err(TlsError::from_io)?;
-        Secured::of(stream.into(), self.mesh)
+        let mut secured = Secured::of(TlsStream::from(stream), self.mesh)?;
+        if let Some(checks) = &self.clients {
+            secured.client = checks.client(secured.stream.get_ref().1.peer_certificates());
+        }
+        Ok(secured)
     }
 }
 
@@ -98,9 +132,17 @@ impl ClientTls {
     /// # Errors
     /// When `name` is no DNS name or address, or there are no roots.
     pub fn public(name: &str, roots_pem: Option<&str>, alpn: &[Alpn]) -> Result<Self, PublicTlsError> {
+        Self::outside(name, &ServerDemand { ca_pem: roots_pem, ..ServerDemand::default() }, alpn)
+    }
+
+    /// To a server outside that is checked as `demand` says. `name` is sent, and checked where no other names are demanded.
+    ///
+    /// # Errors
+    /// When `name` is no DNS name or address, there are no roots, or the own certificate cannot be used.
+    pub fn outside(name: &str, demand: &ServerDemand<'_>, alpn: &[Alpn]) -> Result<Self, PublicTlsError> {
         let server =
             name.to_owned().try_into().map_err(|_| PublicTlsError::Chain(format!("{name:?} is not a name that TLS can verify")))?;
-        Ok(Self { connector: TlsConnector::from(public_tls::client_config(roots_pem, alpn)?), name: server, mesh: false })
+        Ok(Self { connector: TlsConnector::from(public_tls::client_config(demand, alpn)?), name: server, mesh: false })
     }
 
     /// Makes the handshake on a fresh connection. Dropping the future closes it.
@@ -127,7 +169,7 @@ impl<S> Secured<S> {
             TlsStream::Server(stream) => stream.get_ref().1.server_name().map(str::to_owned),
             TlsStream::Client(_) => None,
         };
-        Ok(Self { stream, peer, tls, server_name })
+        Ok(Self { stream, peer, client: None, tls, server_name })
     }
 }
 

@@ -26,8 +26,81 @@ object! {
         listeners: Vec<Spanned<Listener>> = "listeners",
         /// Labels and annotations for what the controller makes.
         infrastructure: Option<serde_json::Value> = "infrastructure",
+        /// What is asked of clients of all its HTTPS and TLS listeners.
+        tls: Option<GatewayTlsConfig> = "tls",
     }
-    later ["addresses", "allowedListeners", "defaultScope", "infrastructure", "tls"]
+    later ["addresses", "allowedListeners", "defaultScope", "infrastructure"]
+}
+
+object! {
+    /// TLS of a whole Gateway.
+    pub struct GatewayTlsConfig {
+        /// Towards clients.
+        frontend: Option<FrontendTls> = "frontend",
+    }
+    later ["backend"]
+}
+
+object! {
+    /// What is asked of clients.
+    pub struct FrontendTls {
+        /// Of all ports.
+        default: Option<FrontendTlsPort> = "default",
+        /// Of single ports, in place of that.
+        per_port: Vec<Spanned<FrontendTlsOfPort>> = "perPort",
+    }
+}
+
+object! {
+    /// What is asked of clients of one port.
+    pub struct FrontendTlsOfPort {
+        /// The port.
+        port: u16 = "port",
+        /// What is asked.
+        tls: FrontendTlsPort = "tls",
+    }
+}
+
+object! {
+    /// What is asked of clients.
+    pub struct FrontendTlsPort {
+        /// Of their certificates; absent: nothing.
+        validation: Option<Spanned<FrontendValidation>> = "validation",
+    }
+}
+
+object! {
+    /// How client certificates are checked.
+    pub struct FrontendValidation {
+        /// ConfigMaps or Secrets with `ca.crt`.
+        ca_certificate_refs: Vec<Spanned<CaReference>> = "caCertificateRefs",
+        /// Absent: `AllowValidOnly`.
+        mode: Option<ValidationMode> = "mode",
+    }
+}
+
+object! {
+    /// A reference to roots.
+    pub struct CaReference {
+        /// API group; the core group is written `""`.
+        group: Option<String> = "group",
+        /// `ConfigMap` or `Secret`.
+        kind: String = "kind",
+        /// Name.
+        name: String = "name",
+        /// Namespace; absent: that of the resource.
+        namespace: Option<String> = "namespace",
+    }
+}
+
+choice! {
+    /// What happens to a client without a good certificate.
+    pub enum ValidationMode {
+        /// It is refused.
+        AllowValidOnly = "AllowValidOnly",
+        /// It is let through, without an identity.
+        AllowInsecureFallback = "AllowInsecureFallback",
+    }
 }
 
 object! {

@@ -48,8 +48,51 @@ object! {
         port_level_settings: Vec<Spanned<PortTrafficPolicy>> = "portLevelSettings",
         /// Bounds on retries.
         retry_budget: Option<Spanned<RetryBudget>> = "retryBudget",
+        /// Opaque connections go through a proxy outside.
+        tunnel: Option<Spanned<TunnelSettings>> = "tunnel",
+        /// Connections begin with a PROXY protocol header.
+        proxy_protocol: Option<ProxyProtocolSettings> = "proxyProtocol",
     }
-    later ["tunnel", "proxyProtocol"]
+}
+
+object! {
+    /// A proxy outside that connections go through.
+    pub struct TunnelSettings {
+        /// How it is asked; absent: `CONNECT`.
+        protocol: Option<TunnelProtocol> = "protocol",
+        /// Host that it is asked for.
+        target_host: Spanned<String> = "targetHost",
+        /// Port that it is asked for.
+        target_port: u16 = "targetPort",
+    }
+}
+
+choice! {
+    /// How a proxy outside is asked.
+    pub enum TunnelProtocol {
+        /// By CONNECT.
+        Connect = "CONNECT",
+        /// By POST.
+        Post = "POST",
+    }
+}
+
+object! {
+    /// The PROXY protocol towards a host.
+    pub struct ProxyProtocolSettings {
+        /// Absent: `V1`.
+        version: Option<ProxyProtocolVersion> = "version",
+    }
+}
+
+choice! {
+    /// A form of the PROXY protocol.
+    pub enum ProxyProtocolVersion {
+        /// A line of text.
+        V1 = "V1",
+        /// Binary.
+        V2 = "V2",
+    }
 }
 
 object! {
@@ -195,10 +238,11 @@ object! {
         private_key: Option<String> = "privateKey",
         /// Path of the roots.
         ca_certificates: Option<String> = "caCertificates",
+        /// Path of the list of revoked certificates.
+        ca_crl: Option<String> = "caCrl",
         /// Skip all checks.
         insecure_skip_verify: Option<bool> = "insecureSkipVerify",
     }
-    later ["subjectAltNames", "credentialName", "clientCertificate", "privateKey", "caCertificates", "caCrl", "insecureSkipVerify"]
 }
 
 choice! {
@@ -213,7 +257,6 @@ choice! {
         /// The mesh's mutual TLS.
         IstioMutual = "ISTIO_MUTUAL",
     }
-    later ["MUTUAL"]
 }
 
 object! {

@@ -59,13 +59,59 @@ object! {
         private_key: Option<String> = "privateKey",
         /// Path of the roots for client certificates.
         ca_certificates: Option<String> = "caCertificates",
+        /// Path of the list of revoked client certificates.
+        ca_crl: Option<String> = "caCrl",
+        /// One or two Secrets with certificate and key, of different algorithms.
+        credential_names: Vec<String> = "credentialNames",
+        /// One or two certificates in files.
+        tls_certificates: Vec<Spanned<TlsCertificate>> = "tlsCertificates",
+        /// Secret or ConfigMap with the roots for client certificates.
+        ca_cert_credential_name: Option<String> = "caCertCredentialName",
         /// Names that the client must prove one of.
         subject_alt_names: Vec<String> = "subjectAltNames",
+        /// SHA-256 of accepted keys, base64.
+        verify_certificate_spki: Vec<String> = "verifyCertificateSpki",
+        /// SHA-256 of accepted certificates, hexadecimal.
+        verify_certificate_hash: Vec<String> = "verifyCertificateHash",
+        /// Lowest version; absent: `TLSV1_2`.
+        min_protocol_version: Option<TlsProtocol> = "minProtocolVersion",
+        /// Highest version; absent: `TLSV1_3`.
+        max_protocol_version: Option<TlsProtocol> = "maxProtocolVersion",
+        /// Suites of TLS 1.2, by OpenSSL's names.
+        cipher_suites: Vec<Spanned<String>> = "cipherSuites",
+        /// Check clients, but let failures through.
+        insecure_skip_verify: bool = "insecureSkipVerify",
     }
-    later [
-        "caCertificates", "caCrl", "credentialNames", "tlsCertificates", "caCertCredentialName", "subjectAltNames", "verifyCertificateSpki",
-        "verifyCertificateHash", "minProtocolVersion", "maxProtocolVersion", "cipherSuites", "ecdhCurves", "insecureSkipVerify",
-    ]
+    later ["ecdhCurves"]
+}
+
+object! {
+    /// A certificate in files.
+    pub struct TlsCertificate {
+        /// Path of the chain.
+        server_certificate: String = "serverCertificate",
+        /// Path of the key.
+        private_key: String = "privateKey",
+        /// Path of the roots for client certificates.
+        ca_certificates: Option<String> = "caCertificates",
+    }
+}
+
+choice! {
+    /// A version of TLS.
+    pub enum TlsProtocol {
+        /// Whatever is best.
+        Auto = "TLS_AUTO",
+        /// 1.0: not spoken.
+        V10 = "TLSV1_0",
+        /// 1.1: not spoken.
+        V11 = "TLSV1_1",
+        /// 1.2.
+        V12 = "TLSV1_2",
+        /// 1.3.
+        V13 = "TLSV1_3",
+    }
+    later ["TLSV1_0", "TLSV1_1"]
 }
 
 choice! {
@@ -84,5 +130,4 @@ choice! {
         /// Ended here, with a client certificate if the client has one.
         OptionalMutual = "OPTIONAL_MUTUAL",
     }
-    later ["MUTUAL", "AUTO_PASSTHROUGH", "ISTIO_MUTUAL", "OPTIONAL_MUTUAL"]
 }

@@ -25,7 +25,6 @@ object! {
         /// Names that its servers may prove.
         subject_alt_names: Vec<String> = "subjectAltNames",
     }
-    later ["subjectAltNames"]
 }
 
 object! {
@@ -66,5 +65,4 @@ choice! {
         /// By DNS, of the name in the request.
         DynamicDns = "DYNAMIC_DNS",
     }
-    later ["DYNAMIC_DNS"]
 }

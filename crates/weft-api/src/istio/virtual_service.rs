@@ -350,7 +350,6 @@ object! {
         /// Gateways for this alternative.
         gateways: Vec<Spanned<String>> = "gateways",
     }
-    later ["destinationSubnets"]
 }
 
 object! {
@@ -377,9 +376,8 @@ object! {
         /// Gateways for this alternative.
         gateways: Vec<Spanned<String>> = "gateways",
         /// Source addresses (hidden in Istio's reference).
-        source_subnet: Option<String> = "sourceSubnet",
+        source_subnet: Option<ipnet::IpNet> = "sourceSubnet",
     }
-    later ["destinationSubnets", "sourceSubnet"]
 }
 
 object! {

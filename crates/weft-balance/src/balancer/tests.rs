@@ -19,6 +19,11 @@ fn cluster(balancing: Balancing) -> Cluster {
         retry_budget: weft_model::RetryBudget::default(),
         tls: weft_model::UpstreamTls::Auto,
         sni: String::new(),
+        origination: None,
+        proxy_protocol: None,
+        tunnel: None,
+        dns: weft_model::DnsUse::Strict,
+        dns_trust: weft_model::DnsTrust::Outside,
         origin: Origin::built_in("a"),
     }
 }
@@ -45,6 +50,7 @@ fn port(endpoint: &Endpoint) -> u16 {
     match &endpoint.address {
         EndpointAddress::Socket(a) => a.port(),
         EndpointAddress::Name { port, .. } => *port,
+        EndpointAddress::Unix { .. } => 0,
     }
 }
 const MS: fn(u64) -> Duration = Duration::from_millis;

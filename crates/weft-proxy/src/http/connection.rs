@@ -1,6 +1,6 @@
 //! A downstream connection that speaks HTTP: what is known of its other end, and the engine that serves it.
 
-use super::{Pool, body::Incoming, headers, serve};
+use super::{Pool, Reject, body::Incoming, headers, serve};
 use crate::{
     edges::EdgeCache,
     limits,
@@ -10,7 +10,7 @@ use crate::{
 use http::{HeaderMap, HeaderName, HeaderValue, Request};
 use std::{cell::OnceCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use weft_model::Service;
-use weft_pki::Peer;
+use weft_pki::{Peer, edge_tls::EdgeClient};
 use weft_std::clock;
 use weft_telemetry::{Party, Reporter, RequestRecord, ResponseFlag, TlsRecord, details};
 use weft_wire::{
@@ -28,6 +28,10 @@ pub(crate) struct Connection {
     /// The same for records.
     pub tls: Option<Rc<TlsRecord>>,
     pub sni: Option<String>,
+    /// How the protocol was found out, for records.
+    pub detected: &'static str,
+    /// Whose certificate was shown at an edge that asks for one.
+    pub client: Option<Rc<EdgeClient>>,
     pub scope: Scope,
     /// `x-forwarded-client-cert` for its requests, made once.
     pub certified: OnceCell<Option<HeaderValue>>,
@@ -59,6 +63,8 @@ pub(crate) enum Scope {
         port: u16,
         /// Is TLS terminated here?
         tls: bool,
+        /// The port's listeners, now and later.
+        edge: Option<tokio::sync::watch::Receiver<Arc<crate::edge::Edge>>>,
     },
 }
 
@@ -72,6 +78,8 @@ impl Connection {
             peer: None,
             tls: None,
             sni: None,
+            client: None,
+            detected: "",
             scope,
             certified: OnceCell::new(),
             edges: EdgeCache::default(),
@@ -109,7 +117,10 @@ impl Connection {
             // Over mutual TLS `x-weft-peer` was read already; in plain text nobody is believed.
             Scope::Inbound { .. } => {
                 headers::strip_weft(map);
-                map.remove(headers::FORWARDED_CLIENT_CERT);
+                // A proxy of the mesh took out what its own side may not say: what is left, a gateway has seen.
+                if self.peer.is_none() {
+                    map.remove(headers::FORWARDED_CLIENT_CERT);
+                }
             }
             Scope::Gateway { .. } => {
                 headers::strip_weft(map);
@@ -120,6 +131,9 @@ impl Connection {
                     map.insert(headers::FORWARDED_FOR, ip);
                 }
                 map.insert(headers::FORWARDED_PROTO, HeaderValue::from_static(self.scheme()));
+                if let Some(value) = self.client.as_ref().and_then(|c| HeaderValue::from_str(&c.forwarded).ok()) {
+                    map.insert(headers::FORWARDED_CLIENT_CERT, value);
+                }
             }
         }
     }
@@ -133,8 +147,19 @@ impl Connection {
             HeaderValue::from_str(&format!("By={own};URI={}", peer.id)).ok()
         });
         if let Some(value) = made {
-            map.insert(headers::FORWARDED_CLIENT_CERT, value.clone());
+            // Behind what a gateway has said of its client.
+            map.append(headers::FORWARDED_CLIENT_CERT, value.clone());
         }
+    }
+
+    /// Would the client of this connection still come in? Certificates are taken back while connections are open.
+    pub(crate) fn check_client(&self) -> Result<(), Reject> {
+        let (Some(client), Scope::Gateway { edge: Some(edges), .. }) = (&self.client, &self.scope) else { return Ok(()) };
+        // The receiver has seen the listeners that let the client in; only others need a look.
+        if !edges.has_changed().unwrap_or(false) {
+            return Ok(());
+        }
+        edges.borrow().still_accepts(self.sni.as_deref(), client).map_err(Reject::ClientCertificate)
     }
 
     /// Tells the next proxy whom this one stands for.

@@ -187,6 +187,11 @@ impl Exchange {
         self.facts.peer_said = self.facts.tls.as_ref().and_then(|_| headers.get(headers::PEER).cloned());
     }
 
+    /// The client and the address that it called.
+    pub(crate) fn addresses(&self) -> (std::net::SocketAddr, std::net::SocketAddr) {
+        (self.facts.connection.peer_address, self.facts.connection.local_address)
+    }
+
     /// Notes the TLS of the upstream connection.
     pub(crate) fn upstream_tls(&mut self, tls: Option<&Rc<TlsRecord>>) {
         self.facts.tls = tls.cloned();

@@ -25,7 +25,7 @@ pub(crate) use exchange::Exchange;
 pub(crate) use headers::{PEER, peer_of, peer_value};
 pub(crate) use http2::Http2;
 pub(crate) use normalize::Target;
-pub(crate) use pool::{Dial, DialTls, HttpVersion, Pool};
+pub(crate) use pool::{HttpVersion, Pool};
 pub(crate) use reject::Reject;
 pub(crate) use rewrite::rewrite_for;
 pub(crate) use serve::{inner_version, request_head};

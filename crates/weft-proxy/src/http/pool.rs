@@ -5,9 +5,9 @@
 
 use super::body::{Incoming, RequestBody};
 use crate::{
+    dial::{Dial, Dialer},
     limits,
-    net::{self, DialError, Io},
-    program::Program,
+    net::{DialError, Io},
     worker::Worker,
 };
 use http::{Request, Response};
@@ -19,35 +19,14 @@ use std::{
 };
 use tokio::sync::Notify;
 use weft_balance::{Counters, Overflow, Slot};
-use weft_model::{ConnectionLimits, EndpointAddress, SpiffeId};
+use weft_model::ConnectionLimits;
 use weft_pki::{Alpn, Peer};
 use weft_std::clock::{self, Instant};
 use weft_telemetry::TlsRecord;
 use weft_wire::{
     http1::{self, SendFailure},
     http2,
-    tls::ClientTls,
 };
-
-/// Where the connections of a pool lead.
-#[derive(Clone)]
-pub(crate) enum Dial {
-    /// An endpoint.
-    Endpoint { address: EndpointAddress, tls: DialTls },
-    /// The program behind this proxy.
-    Program { program: Program, port: u16 },
-}
-
-/// How an endpoint is spoken to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum DialTls {
-    /// In the clear.
-    None,
-    /// Mutual TLS of the mesh, with the identity that it must prove.
-    Mesh(SpiffeId),
-    /// TLS to a server with this public name, verified by the system's roots.
-    Public(String),
-}
 
 /// Which HTTP a connection speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,7 +37,7 @@ pub(crate) enum HttpVersion {
 
 /// The connections to one place.
 pub(crate) struct Pool {
-    dial: Dial,
+    dialer: Dialer,
     limits: RefCell<ConnectionLimits>,
     counters: Arc<Counters>,
     idle: RefCell<Vec<Idle>>,
@@ -67,8 +46,6 @@ pub(crate) struct Pool {
     connected: Notify,
     freed: Rc<Notify>,
     make_room: Box<dyn Fn() -> bool>,
-    /// Made once per protocol: reading the system's roots is slow.
-    public_tls: RefCell<Vec<(Alpn, ClientTls)>>,
 }
 
 /// What holds for a connection from its begin to its end.
@@ -123,7 +100,7 @@ impl Pool {
         make_room: Box<dyn Fn() -> bool>,
     ) -> Rc<Self> {
         Rc::new(Self {
-            dial,
+            dialer: Dialer::new(dial),
             limits: RefCell::new(limits),
             counters,
             idle: RefCell::default(),
@@ -132,7 +109,6 @@ impl Pool {
             connected: Notify::new(),
             freed,
             make_room,
-            public_tls: RefCell::default(),
         })
     }
 
@@ -249,37 +225,7 @@ impl Pool {
 
     /// A new connection as bytes.
     pub(crate) async fn connect(&self, worker: &Worker, alpn: Alpn) -> Result<(Io, Option<Peer>), DialError> {
-        match &self.dial {
-            Dial::Program { program, port } => {
-                let stream = program.connect(*port, self.connect_timeout()).await?;
-                Ok((Box::new(stream), None))
-            }
-            Dial::Endpoint { address, tls } => {
-                let stream = net::dial(address, self.connect_timeout()).await?;
-                match tls {
-                    DialTls::None => Ok((Box::new(stream), None)),
-                    DialTls::Mesh(expected) => {
-                        let (io, peer) = net::connect_mesh(stream, &worker.shared.svid, expected, alpn).await?;
-                        Ok((io, Some(peer)))
-                    }
-                    DialTls::Public(name) => Ok((net::connect_public(stream, &self.public_tls(name, alpn)?).await?, None)),
-                }
-            }
-        }
-    }
-
-    fn public_tls(&self, name: &str, alpn: Alpn) -> Result<ClientTls, DialError> {
-        if let Some((_, tls)) = self.public_tls.borrow().iter().find(|(known, _)| *known == alpn) {
-            return Ok(tls.clone());
-        }
-        let offered: &[Alpn] = match alpn {
-            Alpn::WeftH2 | Alpn::H2 => &[Alpn::H2],
-            Alpn::WeftHttp1 | Alpn::Http11 => &[Alpn::Http11],
-            Alpn::WeftTcp => &[],
-        };
-        let tls = ClientTls::public(name, None, offered).map_err(|e| DialError::Tls(e.to_string()))?;
-        self.public_tls.borrow_mut().push((alpn, tls.clone()));
-        Ok(tls)
+        self.dialer.connect(worker, self.connect_timeout(), alpn).await
     }
 
     /// A counted place for a connection that is not pooled (TCP).

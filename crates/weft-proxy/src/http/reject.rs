@@ -15,6 +15,10 @@ pub(crate) enum Reject {
     UnknownHost(String),
     /// No rule takes the request.
     NoRoute(String),
+    /// The connection was made for another listener's host (RFC 9110, section 15.5.20).
+    Misdirected(String),
+    /// The load balancer in front does not say whose connection it is.
+    ProxyProtocol(String),
 
     // Policy.
     /// Authorization refused it.
@@ -24,6 +28,12 @@ pub(crate) enum Reject {
 
     /// A rate or concurrency limit.
     Limited(Box<crate::policy::Limited>),
+    /// The client's certificate is not accepted any more.
+    ClientCertificate(String),
+    /// A policy that came while the connection was open refuses it.
+    PolicyChanged(Box<PolicyDecision>),
+    /// An opaque connection has lived as long as it may.
+    LivedLongest { limit_ms: u64, cause: Box<Origin> },
 
     // Configuration.
     /// The route leads nowhere, as the compiler has said.
@@ -58,7 +68,10 @@ impl Reject {
     /// Status of the answer.
     pub(crate) fn status(&self) -> StatusCode {
         let code = match self {
-            Self::BadRequest(_) => 400,
+            Self::BadRequest(_) | Self::ProxyProtocol(_) => 400,
+            Self::Misdirected(_) => 421,
+            Self::ClientCertificate(_) | Self::PolicyChanged(_) => 403,
+            Self::LivedLongest { .. } => 408,
             Self::UnknownHost(_) => 502,
             Self::NoRoute(_) => 404,
             Self::Denied(_) => 403,
@@ -80,8 +93,10 @@ impl Reject {
     /// Envoy's flag.
     pub(crate) fn flag(&self) -> Option<ResponseFlag> {
         Some(match self {
-            Self::BadRequest(_) => ResponseFlag::DownstreamProtocol,
-            Self::UnknownHost(_) | Self::NoRoute(_) => ResponseFlag::NoRoute,
+            Self::BadRequest(_) | Self::ProxyProtocol(_) => ResponseFlag::DownstreamProtocol,
+            Self::ClientCertificate(_) | Self::PolicyChanged(_) => ResponseFlag::Unauthorized,
+            Self::LivedLongest { .. } => ResponseFlag::DurationTimeout,
+            Self::UnknownHost(_) | Self::Misdirected(_) | Self::NoRoute(_) => ResponseFlag::NoRoute,
             Self::Denied(_) => ResponseFlag::Unauthorized,
             Self::Limited(limited) => limited.flag,
             Self::FaultAbort { .. } => ResponseFlag::FaultAbort,
@@ -102,6 +117,11 @@ impl Reject {
     pub(crate) fn details(&self) -> String {
         match self {
             Self::BadRequest(_) => details::DOWNSTREAM_PROTOCOL.into(),
+            Self::ProxyProtocol(_) => details::PROXY_PROTOCOL.into(),
+            Self::Misdirected(_) => details::MISDIRECTED.into(),
+            Self::ClientCertificate(_) => details::CLIENT_CERTIFICATE.into(),
+            Self::PolicyChanged(_) => details::REVOKED.into(),
+            Self::LivedLongest { .. } => details::MAX_DURATION.into(),
             Self::UnknownHost(_) => details::HOST_NOT_FOUND.into(),
             Self::NoRoute(_) => details::ROUTE_NOT_FOUND.into(),
             Self::Denied(decision) if decision.reason.starts_with("no ALLOW") => details::NOT_ALLOWED.into(),
@@ -128,6 +148,11 @@ impl Reject {
         match self {
             Self::BadRequest(why) => (*why).into(),
             Self::UnknownHost(host) => format!("no route: the mesh does not route {host}"),
+            Self::Misdirected(host) => format!("this connection was made for another host than {host}: make a new one"),
+            Self::ProxyProtocol(why) => why.clone(),
+            Self::PolicyChanged(decision) => format!("access taken back: {} ({})", decision.reason, decision.policy),
+            Self::LivedLongest { limit_ms, .. } => format!("the connection has lived for {limit_ms} ms, as long as it may"),
+            Self::ClientCertificate(why) => format!("the client certificate is not accepted any more: {why}"),
             Self::NoRoute(host) => format!("no route: no rule for {host} takes this request"),
             Self::Denied(decision) => format!("access denied: {} ({})", decision.reason, decision.policy),
             Self::Limited(limited) => limited.words.clone(),
@@ -153,7 +178,8 @@ impl Reject {
             Self::FaultAbort { origin, .. } => Some((**origin).clone()),
             Self::Limited(limited) => Some(limited.origin.clone()),
             Self::NoEndpoint { cause, .. } => cause.as_deref().cloned(),
-            Self::Overflow { cause, .. } => Some((**cause).clone()),
+            Self::Overflow { cause, .. } | Self::LivedLongest { cause, .. } => Some((**cause).clone()),
+            Self::PolicyChanged(decision) => Some(decision.origin.clone()),
             _ => None,
         }
     }

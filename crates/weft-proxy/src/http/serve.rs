@@ -282,6 +282,7 @@ fn permit_to_leave(conn: &Connection, config: &Config, parts: &Parts, target: &T
     if !matches!(conn.scope, Scope::Gateway { .. }) {
         return Ok(Permit::judged_at_destination());
     }
+    conn.check_client()?;
     let head = request_head(conn, parts, target, &target.host);
     let caller = Caller { peer: conn.peer.as_ref(), source: conn.peer_address, destination: conn.local_address, sni: conn.sni.as_deref() };
     let (decision, permit) = authorize_at_gateway(&config.snapshot, &caller, conn.port(), Some(&head));

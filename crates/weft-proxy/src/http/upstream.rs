@@ -426,6 +426,8 @@ impl Sending<'_> {
         }
         let tried: &[EndpointId] = if self.route.retry.as_ref().is_some_and(|r| r.repeat_hosts) { &[] } else { &course.tried };
         let chosen = course.upstream.pick(clock::now(), (self.worker.roll(), self.worker.roll()), tried)?;
+        let (from, to) = exchange.addresses();
+        let chosen = course.upstream.for_client(chosen, from, to);
         exchange.facts.chosen = Some(chosen.clone());
         exchange.lasting.in_flight = Some(course.upstream.in_flight(&chosen));
         Ok(chosen)

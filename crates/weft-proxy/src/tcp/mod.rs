@@ -2,4 +2,6 @@
 
 mod serve;
 
-pub(crate) use serve::{inbound, outbound, refused};
+mod tunnel;
+
+pub(crate) use serve::{gateway, inbound, outbound, refused};

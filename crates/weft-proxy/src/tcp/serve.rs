@@ -1,22 +1,22 @@
 //! The way of a connection whose bytes are not read.
 
+use super::tunnel;
 use crate::{
     http::{Connection, Reject, Scope, tls_record},
+    limits,
     net::{DialError, Io},
-    policy::{Caller, Permit, authorize},
+    policy::{Caller, Permit, authorize, authorize_at_gateway},
     snapshot::Snapshot,
+    upstream::{Chosen, millis},
     worker::Config,
 };
 use std::time::Duration;
 use weft_balance::{Outcome, Slot};
-use weft_model::{Backend, Service, Target, pick_target};
+use weft_model::{Backend, ClusterName, ConnectionHead, ConnectionLimits, GATEWAY_TCP_HOST, Service, Target, pick_target};
 use weft_pki::Alpn;
 use weft_std::clock::{self, Instant};
-use weft_telemetry::{Attempt, Party, Reporter, RequestRecord, ResponseFlag, TraceContext, details};
+use weft_telemetry::{Attempt, Party, PolicyDecision, Reporter, RequestRecord, ResponseFlag, TraceContext, details};
 use weft_wire::forward::{ForwardEnd, forward};
-
-/// Longest time that a connection may stay without a byte in either direction (Envoy's default).
-const IDLE: Duration = Duration::from_secs(3600);
 
 /// To the program of this proxy's workload.
 pub(crate) async fn inbound(conn: Connection, io: Io) {
@@ -29,22 +29,14 @@ pub(crate) async fn inbound(conn: Connection, io: Io) {
 async fn inbound_connection(conn: &Connection, io: Io, record: &mut RequestRecord) -> Result<(), Reject> {
     let Scope::Inbound { port, pool } = &conn.scope else { return Ok(()) };
     let config = conn.worker.config();
-    let caller = Caller { peer: conn.peer.as_ref(), source: conn.peer_address, destination: conn.local_address, sni: conn.sni.as_deref() };
-    let (decision, permit) = authorize(&config.snapshot, &caller, *port, None);
-    record.policy.clone_from(&decision);
     let inbound_port = config.snapshot.inbound.as_ref().and_then(|i| i.ports.iter().find(|p| p.port == *port));
     record.destination_service = inbound_port.map(|p| p.service.clone()).unwrap_or_default();
     record.cluster = format!("inbound|{port}||");
-    let Some(permit) = permit else {
-        return Err(match decision {
-            Some(decision) => Reject::Denied(Box::new(decision)),
-            None => Reject::Overload("authorization gave no reason"),
-        });
-    };
+    let permit = permitted(conn, &config.snapshot, record)?;
     let slot = pool.tcp_slot().map_err(|what| Reject::Overflow { what, cause: Box::default() })?;
     let (upstream, _) = pool.connect(&conn.worker, Alpn::WeftTcp).await.map_err(reject)?;
-    copy(permit, conn, io, upstream, record, slot).await;
-    Ok(())
+    let limits = inbound_port.map(|p| p.limits.clone()).unwrap_or_default();
+    copy(permit, conn, io, upstream, record, slot, Lifetime::of(&limits, &weft_model::Origin::default())).await
 }
 
 /// To a service.
@@ -62,44 +54,98 @@ async fn outbound_connection(conn: &Connection, io: Io, record: &mut RequestReco
         _ => return Err(Reject::UnknownHost(conn.local_address.to_string())),
     };
     record.destination_service = service.host.to_string();
+    record.destination.service.clone_from(&service.name);
     let (target, origin) = target(&config, conn, &service, port)?;
     record.route_origin = Some(origin);
-    let name = match &target.backend {
-        Backend::Cluster(name) => name,
-        Backend::Invalid { status, reason } => return Err(Reject::InvalidBackend { status: *status, reason: reason.clone() }),
-    };
+    let permit = permitted(conn, &config.snapshot, record)?;
+    forward_to(permit, conn, &config, io, cluster_of(target)?, record).await
+}
+
+/// From outside, at an edge: to what the port's rules say, or to the cluster that the server name names.
+pub(crate) async fn gateway(conn: Connection, io: Io, cluster: Option<ClusterName>) {
+    let mut record = start(&conn);
+    let started = clock::now();
+    let outcome = gateway_connection(&conn, io, cluster, &mut record).await;
+    finish(&conn, record, started, outcome);
+}
+
+async fn gateway_connection(conn: &Connection, io: Io, cluster: Option<ClusterName>, record: &mut RequestRecord) -> Result<(), Reject> {
+    let config = conn.worker.config();
+    // Judged before a rule is looked for: who may not enter does not learn what is inside.
+    let permit = permitted(conn, &config.snapshot, record)?;
+    if let Some(name) = cluster {
+        return raw(permit, conn, &config, io, name, record).await;
+    }
+    let none = || Reject::NoRoute(conn.sni.clone().unwrap_or_else(|| format!("port {}", conn.port())));
+    let routes = config.snapshot.tcp_routes(GATEWAY_TCP_HOST, conn.port()).ok_or_else(none)?;
+    let route = routes.find(&head(conn)).ok_or_else(none)?;
+    record.route_origin = Some(route.origin.clone());
+    let target = pick_target(&route.targets, conn.worker.roll()).and_then(|i| route.targets.get(i)).ok_or_else(none)?;
+    let name = cluster_of(target.clone())?;
+    record.destination_service.clone_from(&name.host);
+    forward_to(permit, conn, &config, io, name, record).await
+}
+
+/// Bytes of the mesh's own TLS between two proxies elsewhere: passed on as they are, to any endpoint.
+async fn raw(
+    permit: Permit,
+    conn: &Connection,
+    config: &Config,
+    io: Io,
+    name: ClusterName,
+    record: &mut RequestRecord,
+) -> Result<(), Reject> {
+    record.destination_service.clone_from(&name.host);
     record.cluster = name.to_string();
-    let upstream = config.upstreams.get(name).ok_or_else(|| Reject::NoCluster(name.to_string()))?;
+    let upstream = config.upstreams.get(&name).ok_or_else(|| Reject::NoCluster(name.to_string()))?;
+    let chosen = upstream.pick(clock::now(), (conn.worker.roll(), conn.worker.roll()), &[])?;
+    let cluster = upstream.entry().cluster.clone();
+    let cause = || Box::new(cluster.origin.clone());
+    let slot = chosen.pool.tcp_slot().map_err(|what| Reject::Overflow { what, cause: cause() })?;
+    let _in_flight = upstream.in_flight(&chosen);
+    let limit = millis(cluster.limits.connect_timeout_ms).unwrap_or(limits::CONNECT_TIMEOUT);
+    let remote = crate::net::dial(&chosen.endpoint.address, limit).await.map_err(reject)?;
+    copy(permit, conn, io, Box::new(remote), record, slot, Lifetime::of(&cluster.limits, &cluster.origin)).await
+}
+
+/// Connects to an endpoint of the cluster, trying others while nothing was sent, and copies.
+async fn forward_to(
+    permit: Permit,
+    conn: &Connection,
+    config: &Config,
+    io: Io,
+    name: ClusterName,
+    record: &mut RequestRecord,
+) -> Result<(), Reject> {
+    record.cluster = name.to_string();
+    let upstream = config.upstreams.get(&name).ok_or_else(|| Reject::NoCluster(name.to_string()))?;
+    let cluster = upstream.entry().cluster.clone();
     let mut tried = Vec::new();
     loop {
         let chosen = upstream.pick(clock::now(), (conn.worker.roll(), conn.worker.roll()), &tried)?;
+        let chosen = upstream.for_client(chosen, conn.peer_address, conn.local_address);
         record.destination = Party {
             workload: chosen.endpoint.workload_name.clone(),
             namespace: chosen.endpoint.namespace.clone(),
-            service: service.name.clone(),
             version: chosen.endpoint.version.clone(),
             principal: chosen.endpoint.identity.as_ref().map(ToString::to_string).unwrap_or_default(),
+            ..std::mem::take(&mut record.destination)
         };
-        let cause = || Box::new(upstream.entry().cluster.origin.clone());
+        let cause = || Box::new(cluster.origin.clone());
         let slot = chosen.pool.tcp_slot().map_err(|what| Reject::Overflow { what, cause: cause() })?;
         let _in_flight = upstream.in_flight(&chosen);
         let began = clock::now();
-        let connected = chosen.pool.connect(&conn.worker, Alpn::WeftTcp).await;
-        let outcome = match &connected {
-            Ok(_) => "connected".to_owned(),
-            Err(DialError::Connect(why)) => format!("connect: {why}"),
-            Err(DialError::Timeout(ms)) => format!("connect time-out of {ms} ms"),
-            Err(DialError::Tls(why)) => format!("TLS: {why}"),
-        };
-        let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-        let workload = chosen.endpoint.workload.clone();
-        record.attempts.push(Attempt { endpoint: chosen.endpoint.address.to_string(), workload, outcome, duration_us });
+        let mut connected = chosen.pool.connect(&conn.worker, Alpn::WeftTcp).await;
+        if let (Ok((remote, peer)), Some(wanted)) = (connected.as_mut(), &cluster.tunnel) {
+            let through: Io = std::mem::replace(remote, Box::new(tokio::io::empty()));
+            connected = tunnel::open(through, wanted).await.map(|io| (io, peer.take()));
+        }
+        record.attempts.push(attempt(&chosen, &connected, began));
         match connected {
             Ok((remote, peer)) => {
                 upstream.observed(chosen.id, Outcome::Status(200), clock::now());
                 record.tls = peer.as_ref().map(tls_record);
-                copy(Permit::judged_at_destination(), conn, io, remote, record, slot).await;
-                return Ok(());
+                return copy(permit, conn, io, remote, record, slot, Lifetime::of(&cluster.limits, &cluster.origin)).await;
             }
             Err(error) => {
                 upstream.observed(chosen.id, Outcome::Failed, clock::now());
@@ -113,12 +159,90 @@ async fn outbound_connection(conn: &Connection, io: Io, record: &mut RequestReco
     }
 }
 
+fn attempt<T>(chosen: &Chosen, connected: &Result<T, DialError>, began: Instant) -> Attempt {
+    let outcome = match connected {
+        Ok(_) => "connected".to_owned(),
+        Err(DialError::Connect(why)) => format!("connect: {why}"),
+        Err(DialError::Timeout(ms)) => format!("connect time-out of {ms} ms"),
+        Err(DialError::Tls(why)) => format!("TLS: {why}"),
+    };
+    let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    Attempt { endpoint: chosen.endpoint.address.to_string(), workload: chosen.endpoint.workload.clone(), outcome, duration_us }
+}
+
+/// What rules look at.
+fn head(conn: &Connection) -> ConnectionHead<'_> {
+    ConnectionHead { sni: conn.sni.as_deref(), destination: conn.local_address.ip(), source: conn.peer_address.ip() }
+}
+
+fn cluster_of(target: Target) -> Result<ClusterName, Reject> {
+    match target.backend {
+        Backend::Cluster(name) => Ok(name),
+        Backend::Invalid { status, reason } => Err(Reject::InvalidBackend { status, reason }),
+    }
+}
+
+/// Judges the connection as its side of the mesh does: a sidecar lets its own program call, and the destination judges.
+fn judge(conn: &Connection, snapshot: &Snapshot) -> (Option<PolicyDecision>, Option<Permit>) {
+    let caller = Caller { peer: conn.peer.as_ref(), source: conn.peer_address, destination: conn.local_address, sni: conn.sni.as_deref() };
+    match &conn.scope {
+        Scope::Inbound { port, .. } => authorize(snapshot, &caller, *port, None),
+        Scope::Gateway { port, .. } => authorize_at_gateway(snapshot, &caller, *port, None),
+        Scope::Outbound { .. } => (None, Some(Permit::judged_at_destination())),
+    }
+}
+
+/// The same, noted in the record.
+fn permitted(conn: &Connection, snapshot: &Snapshot, record: &mut RequestRecord) -> Result<Permit, Reject> {
+    let (decision, permit) = judge(conn, snapshot);
+    record.policy.clone_from(&decision);
+    permit.ok_or_else(|| match decision {
+        Some(decision) => Reject::Denied(Box::new(decision)),
+        None => Reject::Overload("authorization gave no reason"),
+    })
+}
+
+/// Waits for a change after which the connection would not be let in any more. Never ready while it would be.
+async fn taken_back(conn: &Connection) -> Reject {
+    let mut generation = conn.worker.shared.generation();
+    let mut edges = match &conn.scope {
+        Scope::Gateway { edge, .. } if conn.client.is_some() => edge.clone(),
+        _ => None,
+    };
+    loop {
+        let (_, permit) = match judge(conn, &conn.worker.config().snapshot) {
+            (Some(decision), None) => return Reject::PolicyChanged(Box::new(decision)),
+            judged => judged,
+        };
+        if permit.is_none() {
+            return Reject::Overload("authorization gave no reason");
+        }
+        if let Err(gone) = conn.check_client() {
+            return gone;
+        }
+        let listeners = async {
+            match &mut edges {
+                Some(edges) => edges.changed().await,
+                None => std::future::pending().await,
+            }
+        };
+        // Cancel safe: a change that was not seen is seen by the next call.
+        let changed = tokio::select! {
+            changed = generation.changed() => changed,
+            changed = listeners => changed,
+        };
+        if changed.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
 /// The rule's destination, or the whole service where there is no rule.
 fn target(config: &Config, conn: &Connection, service: &Service, port: u16) -> Result<(Target, weft_model::Origin), Reject> {
     let none = || Reject::NoRoute(conn.sni.clone().unwrap_or_else(|| service.host.to_string()));
     let (targets, origin) = match config.snapshot.tcp_routes(service.host.as_str(), port) {
         Some(routes) => {
-            let route = routes.find(conn.sni.as_deref()).ok_or_else(none)?;
+            let route = routes.find(&head(conn)).ok_or_else(none)?;
             (route.targets.clone(), route.origin.clone())
         }
         None => match Snapshot::default_route(service, port).action {
@@ -130,18 +254,67 @@ fn target(config: &Config, conn: &Connection, service: &Service, port: u16) -> R
     chosen.map(|target| (target, origin)).ok_or_else(none)
 }
 
-async fn copy(_permit: Permit, conn: &Connection, mut io: Io, mut upstream: Io, record: &mut RequestRecord, _slot: Slot) {
+/// How long a connection may be idle, and live.
+struct Lifetime {
+    idle: Option<Duration>,
+    longest: Option<u64>,
+    origin: weft_model::Origin,
+}
+
+impl Lifetime {
+    fn of(limits: &ConnectionLimits, origin: &weft_model::Origin) -> Self {
+        let idle = limits.tcp_idle_timeout_ms.map_or(Some(limits::TCP_IDLE), |ms| (ms > 0).then(|| Duration::from_millis(ms)));
+        Self { idle, longest: limits.connection_age_ms_max, origin: origin.clone() }
+    }
+}
+
+async fn copy(
+    _permit: Permit,
+    conn: &Connection,
+    mut io: Io,
+    mut upstream: Io,
+    record: &mut RequestRecord,
+    _slot: Slot,
+    lifetime: Lifetime,
+) -> Result<(), Reject> {
     let drain = conn.worker.drain.clone();
+    let mut ended = None;
     // Bytes that are not understood cannot be told to finish: they get some time, and are cut.
     let stop = async {
-        drain.signaled().await;
-        tokio::time::sleep(crate::limits::TCP_DRAIN_TIMEOUT).await;
+        let drained = async {
+            drain.signaled().await;
+            tokio::time::sleep(limits::TCP_DRAIN_TIMEOUT).await;
+        };
+        let old = async {
+            match lifetime.longest {
+                Some(limit_ms) => {
+                    tokio::time::sleep(Duration::from_millis(limit_ms)).await;
+                    Reject::LivedLongest { limit_ms, cause: Box::new(lifetime.origin.clone()) }
+                }
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = drained => {}
+            reject = taken_back(conn) => ended = Some(reject),
+            reject = old => ended = Some(reject),
+        }
     };
-    let forwarded = forward(&mut io, &mut upstream, Some(IDLE), stop).await;
+    let forwarded = forward(&mut io, &mut upstream, lifetime.idle, stop).await;
     record.bytes_received = forwarded.sent_bytes;
     record.bytes_sent = forwarded.received_bytes;
-    if !matches!(forwarded.end, ForwardEnd::Closed) {
-        tracing::debug!(end = ?forwarded.end, "a connection ended early");
+    match (forwarded.end, ended) {
+        (ForwardEnd::Closed, _) => Ok(()),
+        (ForwardEnd::Stopped, Some(reject)) => Err(reject),
+        (ForwardEnd::Idle, _) => {
+            record.flags.push(ResponseFlag::StreamIdle);
+            record.details = details::STREAM_IDLE.into();
+            Ok(())
+        }
+        (end, _) => {
+            tracing::debug!(?end, "a connection ended early");
+            Ok(())
+        }
     }
 }
 
@@ -157,11 +330,7 @@ fn reject(error: DialError) -> Reject {
 pub(crate) fn refused(conn: &Connection, why: &Reject) {
     let record = start(conn);
     let now = clock::now();
-    let rejected = match why {
-        Reject::Tls(text) => Reject::Tls(text.clone()),
-        other => other.clone(),
-    };
-    finish(conn, record, now, Err(rejected));
+    finish(conn, record, now, Err(why.clone()));
 }
 
 fn start(conn: &Connection) -> RequestRecord {
@@ -182,6 +351,7 @@ fn start(conn: &Connection) -> RequestRecord {
         destination: conn.destination_party(),
         tls: conn.tls.as_deref().cloned(),
         details: details::VIA_UPSTREAM.into(),
+        detected: conn.detected.into(),
         ..RequestRecord::default()
     }
 }
@@ -192,8 +362,14 @@ fn finish(conn: &Connection, mut record: RequestRecord, started: Instant, outcom
         record.flags.extend(reject.flag());
         record.details = reject.details();
         record.cause = reject.cause();
+        if let Reject::PolicyChanged(decision) = &reject {
+            record.policy = Some((**decision).clone());
+        }
         // A connection that came in and was refused shows the peer's fault, not the upstream's.
-        if matches!(conn.scope, Scope::Inbound { .. }) && matches!(reject, Reject::Tls(_)) {
+        if matches!(conn.scope, Scope::Inbound { .. } | Scope::Gateway { .. })
+            && matches!(reject, Reject::Tls(_))
+            && record.attempts.is_empty()
+        {
             record.flags = vec![ResponseFlag::DownstreamProtocol];
             record.attempts.push(Attempt { endpoint: String::new(), workload: String::new(), outcome: reject.words(), duration_us: 0 });
         }

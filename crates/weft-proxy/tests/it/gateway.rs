@@ -145,7 +145,7 @@ async fn tls_ends_at_the_edge_with_the_certificate_of_the_host() {
     use weft_wire::tls::ClientTls;
     let pair = Pair::new(echo_program(false).await);
     let (one, two) = (certificate("one.example"), certificate("two.example"));
-    let tls = |(chain, key): &(String, String)| json!({ "protocol": "HTTPS", "tls": { "certificate_pem": chain, "private_key_pem": key } });
+    let tls = |(chain, key): &(String, String)| json!({ "protocol": "HTTPS", "tls": { "certificates": [{ "certificate": chain, "private_key": key }] } });
     let of = |first: &(String, String)| {
         vec![
             listeners(&[(443, "one.example", tls(first)), (443, "two.example", tls(&two))]),

@@ -21,7 +21,7 @@ async fn the_admin_endpoint_tells_what_runs_and_hides_what_is_secret() {
         if wanted == "loud" { Err("`loud` is not a level".into()) } else { Ok(()) }
     }));
     let config = ProxyConfig { admin: Some(listener), set_log_level: Some(set_log_level), ..ProxyConfig::default() };
-    let tls = json!({ "certificate_pem": "CERT", "private_key_pem": "SECRET" });
+    let tls = json!({ "certificates": [{ "certificate": "CERT", "private_key": "SECRET" }] });
     let gateway = json!({ "type": "GatewayListeners", "value": { "listeners": [
         { "name": "https", "port": 443, "protocol": "HTTPS", "hosts": ["*"], "tls": tls, "origin": crate::fixture::origin("Gateway", 3) }
     ] } });

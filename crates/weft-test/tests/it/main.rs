@@ -35,5 +35,7 @@ concepts![
     retry,
     service_entry,
     services,
+    tcp_route,
+    tls_origination,
     virtual_service,
 ];
