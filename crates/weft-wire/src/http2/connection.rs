@@ -293,6 +293,8 @@ impl Core {
     pub(crate) fn violated(&mut self, violation: Violation) -> Result<(), Error> {
         match violation {
             Violation::Connection(code, why) => Err(Error::Connection(code, why)),
+            // §6.4: an idle stream cannot be reset.
+            Violation::Stream(id, code, why) if self.is_idle(id) => Err(Error::Connection(code, why)),
             Violation::Stream(id, code, why) => {
                 // A peer that makes us reset costs as much as one that resets (MadeYouReset).
                 if !self.guard.reset(self.now) {

@@ -142,7 +142,7 @@ impl Core {
     }
 
     /// Has the stream never been opened (§5.1)?
-    fn is_idle(&self, id: u32) -> bool {
+    pub(crate) fn is_idle(&self, id: u32) -> bool {
         let by_client = id % 2 == 1;
         match (self.role, by_client) {
             (Role::Server, true) => id > self.last_peer,
@@ -433,7 +433,6 @@ impl Core {
         let code = ErrorCode(number(payload, 0));
         // A server may reset with NO_ERROR after a whole response (§8.1): that is no failure, only the end of our body.
         let whole = self.streams.at(key).is_some_and(|s| s.recv_ended && self.role == Role::Client);
-        self.streams.note_reset(head.stream);
         if let Some(stream) = self.streams.at(key) {
             stream.send_ended = true;
             stream.failed = Some(Error::Reset(code));

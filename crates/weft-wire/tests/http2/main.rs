@@ -2,3 +2,7 @@
 
 mod peer;
 mod roundtrip;
+
+mod conformance;
+mod corpus;
+mod malformed;

@@ -1,5 +1,6 @@
 //! What the tests share: bodies, an echo service, and a peer that sends whatever frames it likes.
 
+use crate::corpus::frame;
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
@@ -79,21 +80,21 @@ pub(crate) struct Raw {
     pub payload: Vec<u8>,
 }
 
-/// A frame's bytes.
-pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let mut out = (payload.len() as u32).to_be_bytes()[1..].to_vec();
-    out.extend([kind, flags]);
-    out.extend(stream.to_be_bytes());
-    out.extend(payload);
-    out
-}
-
 impl Peer {
     /// Connects to an echo server, with preface and SETTINGS if `greets`.
     pub(crate) async fn new(options: Options, greets: bool) -> Self {
+        Self::with(options, greets, echo).await
+    }
+
+    /// The same with another service.
+    pub(crate) async fn with<F: Future<Output = Response<Frames>> + 'static>(
+        options: Options,
+        greets: bool,
+        service: impl Fn(Request<http2::Body>) -> F + Unpin + 'static,
+    ) -> Self {
         let (io, server) = tokio::io::duplex(1 << 20);
         tokio::task::spawn_local(async move {
-            http2::serve(server, Rc::new(options), echo).await.ok();
+            http2::serve(server, Rc::new(options), service).await.ok();
         });
         let mut peer = Self { io, input: Vec::new() };
         if greets {
