@@ -67,9 +67,18 @@ fn classify(bytes: &[u8]) -> Option<FirstBytes> {
         [0x16, 0x03, ..] => Some(FirstBytes::Tls),
         _ if bytes.starts_with(H2_PREFACE) => Some(FirstBytes::H2),
         _ if H2_PREFACE.starts_with(bytes) => None,
+        // Empty lines before a request line: whoever serves HTTP decides what to make of them, and no policy of HTTP is walked around.
+        [b'\r' | b'\n', ..] => match bytes.iter().position(|b| !matches!(b, b'\r' | b'\n')) {
+            Some(begin) => http1(&bytes[begin..]),
+            None if bytes.len() <= EMPTY_LINES_BYTES_MAX => None,
+            None => Some(FirstBytes::Other),
+        },
         _ => http1(bytes),
     }
 }
+
+/// Bytes of empty lines before a request line that are looked past.
+const EMPTY_LINES_BYTES_MAX: usize = 64;
 
 /// A request line is a method, a space, a target, a space and `HTTP/1.x`. A usual method and the begin of a usual target suffice;
 /// other words (`SET key value` of another protocol) are told apart at the end of the line.
@@ -202,6 +211,8 @@ mod tests {
         check(b"SET key value\r\nGET key\r\n", FirstBytes::Other).await;
         check(b"*1\r\n$4\r\nPING\r\n", FirstBytes::Other).await;
         check(b"\0\0\0\x08\x04\xd2\x16\x2f", FirstBytes::Other).await;
+        check(b"\r\n\nGET / HTTP/1.1\r\n\r\n", FirstBytes::Http1).await;
+        check(&[b'\n'; 100], FirstBytes::Other).await;
         check(b"EHLO there\r\n", FirstBytes::Other).await;
         check(&[b'A'; 100], FirstBytes::Other).await;
         check(&[b"GET ".as_slice(), &[b'x'; SNIFF_BYTES_MAX]].concat(), FirstBytes::Other).await;

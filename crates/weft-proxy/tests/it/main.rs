@@ -12,6 +12,7 @@ mod gateway;
 mod goldens;
 mod hostile;
 mod http;
+mod http1_corpus;
 mod mtls;
 mod policy;
 mod rate_limit;
