@@ -236,6 +236,8 @@ pub struct LeaseHolder {
     busy: BTreeMap<(String, String), ()>,
     /// Is there a connection to the control plane?
     connected: bool,
+    /// A question came up since [`LeaseHolder::has_question`] was last asked.
+    fresh: bool,
 }
 
 /// Tokens of one key.
@@ -261,7 +263,7 @@ struct Stock {
 impl LeaseHolder {
     /// Without tokens, for at most `keys_max` keys of each limit.
     pub fn new(keys_max: usize) -> Self {
-        Self { limits: BTreeMap::new(), keys_max, busy: BTreeMap::new(), connected: false }
+        Self { limits: BTreeMap::new(), keys_max, busy: BTreeMap::new(), connected: false, fresh: false }
     }
 
     /// The connection to the control plane came or went. What was asked on the old one is not answered any more.
@@ -284,7 +286,7 @@ impl LeaseHolder {
         }
         let low = stock.tokens <= stock.pace / 2;
         if low && now >= stock.empty_until {
-            self.busy.insert((limit.to_owned(), key.to_owned()), ());
+            self.fresh |= self.busy.insert((limit.to_owned(), key.to_owned()), ()).is_none();
         }
         if stock.tokens > 0 {
             stock.tokens -= 1;
@@ -298,6 +300,11 @@ impl LeaseHolder {
             return Leased::Wait;
         }
         stock.take_own(now, rate)
+    }
+
+    /// Has a question come up since this was last asked? Then [`LeaseHolder::asks`] has it.
+    pub fn has_question(&mut self) -> bool {
+        std::mem::take(&mut self.fresh)
     }
 
     /// Questions that are due.

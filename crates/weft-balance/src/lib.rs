@@ -17,6 +17,7 @@ mod admission;
 mod bulkhead;
 mod key_table;
 mod lease;
+mod overload;
 mod rate_limit;
 
 pub use adaptive::{AdaptiveLimit, Answer};
@@ -28,5 +29,6 @@ pub use latency::Latency;
 pub use lease::{LEASE_KEYS_MAX, LeaseAsk, LeaseBook, LeaseGrant, LeaseHolder, Leased, Patience};
 pub use limits::{Counters, Overflow, RetryGate, Slot, WorkerRequests};
 pub use plan::{Host, Plan};
+pub use overload::Level;
 pub use rate_limit::{Buckets, Taken};
 pub use standing::{EjectionChange, EndpointId, Outcome, Standing, Standings};

@@ -6,6 +6,7 @@
 mod connection;
 mod discovery;
 mod identity;
+mod leases;
 mod limits;
 mod report;
 mod session;
@@ -37,6 +38,8 @@ pub(crate) struct Shared {
     pub(crate) spawner: Spawner,
     /// End of the last certificate issued per identity, seconds since 1970: an open stream is good until then.
     issued: Mutex<BTreeMap<SpiffeId, u64>>,
+    /// Tokens of global rate limits.
+    pub(crate) leases: leases::Leases,
 }
 
 impl Shared {
@@ -72,7 +75,7 @@ pub(crate) fn start(tasks: &Tasks, parts: Parts, listener: std::net::TcpListener
     svid.install(parts.authority.server_certificate(limits::SERVER_CERTIFICATE_TTL)?);
     tasks.spawn("renew the control plane's certificate", renew_own(parts.clone(), svid.clone()));
 
-    let shared = Arc::new(Shared { parts, spawner: tasks.spawner(), issued: Mutex::default() });
+    let shared = Arc::new(Shared { parts, spawner: tasks.spawner(), issued: Mutex::default(), leases: leases::Leases::new() });
     let (ready, connections) = mpsc::channel(limits::HANDSHAKES_MAX);
     let tls = ServerTls::mesh(&svid, &[Alpn::H2], ClientAuth::Optional);
     tasks.spawn("accept proxies", accept(listener, tls, tasks.spawner(), ready));

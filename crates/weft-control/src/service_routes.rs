@@ -226,6 +226,9 @@ fn destination_rule(cluster: &Cluster) -> Option<AppliedPolicy> {
         Balancing::RoundRobin => "round robin",
         Balancing::Random => "random",
         Balancing::Passthrough => "pass through",
+        Balancing::Ewma => "latency",
+        Balancing::RingHash => "ring hash",
+        Balancing::Maglev => "maglev",
     }];
     if cluster.outlier.is_some() {
         effects.push("outlier detection");

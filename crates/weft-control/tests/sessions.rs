@@ -494,3 +494,47 @@ async fn a_lost_store_takes_its_workloads_back() {
     assert!(proxy.shared.snapshot().values.contains_key(&ResourceName::Inbound));
     second.shutdown().await;
 }
+
+const GLOBAL: &str = "apiVersion: weft.dev/v1alpha1\nkind: RateLimit\nmetadata: {name: all}\nspec:\n  limits:\n  - {name: hourly, global: {requests: 300, per: 1h}}\n";
+
+/// As many tokens as there are, one after the other.
+async fn take_all(proxy: &Sidecar) -> u32 {
+    let rate = weft_model::LimitRate { requests: 300, per_ms: 3_600_000, burst: 300 };
+    let mut taken = 0;
+    while proxy.shared.leases.take("default/all/hourly", &rate, "").await.is_ok() {
+        taken += 1;
+    }
+    taken
+}
+
+#[tokio::test]
+async fn a_global_limit_holds_over_all_proxies_and_shares_hold_without_the_control_plane() {
+    let state = tempfile::tempdir().expect("dir");
+    let dirs: Vec<_> = (0..3).map(|_| tempfile::tempdir().expect("dir")).collect();
+    let control = control(state.path(), None).await;
+    control.apply(GLOBAL, "limit.yaml", false).await.expect("applies");
+    let mut proxies = Vec::new();
+    for (name, dir) in ["a", "b", "c"].into_iter().zip(&dirs) {
+        let proxy = joined(&control, name, dir.path()).await;
+        proxy.runs("the limit is there", |s| s.values.contains_key(&ResourceName::RateLimit("default/all".into()))).await;
+        proxy.synced().await;
+        proxies.push(proxy);
+    }
+    let (a, b, c) = tokio::join!(take_all(&proxies[0]), take_all(&proxies[1]), take_all(&proxies[2]));
+    assert!(a + b + c <= 300 && a + b + c >= 285, "{a} + {b} + {c} of 300 in the hour");
+    // Another limit's tokens are not for those whose view does not hold it.
+    let rate = weft_model::LimitRate { requests: 5, per_ms: 3_600_000, burst: 5 };
+    let unknown = proxies[0].shared.leases.take("default/other/x", &rate, "").await;
+    assert!(unknown.is_ok(), "no answer: its own share decides");
+    control.shutdown().await;
+    proxies[0].until("the stream is gone", |status| !status.connected).await;
+    // The hour's tokens are spent, as far as this proxy knows: nothing new before its end.
+    assert!(
+        proxies[0]
+            .shared
+            .leases
+            .take("default/all/hourly", &weft_model::LimitRate { requests: 300, per_ms: 3_600_000, burst: 300 }, "")
+            .await
+            .is_err()
+    );
+}

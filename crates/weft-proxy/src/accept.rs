@@ -9,8 +9,15 @@ use crate::{
     tcp,
     worker::Worker,
 };
+<<<<<<< HEAD
 use std::{net::SocketAddr, rc::Rc, sync::Arc};
 use tokio::{net::TcpStream, sync::watch};
+=======
+use arc_swap::ArcSwap;
+use std::{net::SocketAddr, os::fd::AsRawFd as _, rc::Rc, sync::Arc};
+use tokio::net::TcpStream;
+use weft_balance::Level;
+>>>>>>> 74a0ed6 (Global rate limits by leases of the control plane; Envoy's rate limit service; the overload manager)
 use weft_model::{Protocol, Service};
 use weft_pki::{Alpn, ClientAuth};
 use weft_std::clock;
@@ -46,13 +53,13 @@ pub(crate) async fn listen(worker: Rc<Worker>, listener: std::net::TcpListener, 
     let mut draining = std::pin::pin!(drain.signaled());
     loop {
         let (stream, from) = tokio::select! {
-            accepted = acceptor.accept() => accepted,
+            accepted = admitted(&worker, &mut acceptor) => accepted,
             () = stop.as_mut() => return,
             () = draining.as_mut() => return,
         };
-        if worker.connections.get() >= limits::CONNECTIONS_MAX {
-            // Closed at once: the caller learns it now and not after a time-out.
-            worker.settings.registry.limit("CONNECTIONS_MAX").inc();
+        worker.settings.overload.saw_file(u64::try_from(stream.as_raw_fd()).unwrap_or(0));
+        if !worker.settings.overload.has_place() {
+            refuse_connection(&stream, &duty);
             continue;
         }
         let (worker, duty) = (worker.clone(), duty.clone());
@@ -62,6 +69,23 @@ pub(crate) async fn listen(worker: Rc<Worker>, listener: std::net::TcpListener, 
             serve(worker, stream, from, duty).await;
             drop(counted);
         });
+    }
+}
+
+/// The next connection, once the proxy has the means for it: until then they wait in the kernel.
+async fn admitted(worker: &Worker, acceptor: &mut Acceptor) -> (TcpStream, SocketAddr) {
+    while worker.settings.overload.level() >= Level::StopAccepting {
+        tokio::time::sleep(limits::ACCEPT_PAUSE).await;
+    }
+    acceptor.accept().await
+}
+
+/// One connection too many: closed at once, so that the caller learns it now and not after a time-out. Who speaks plain HTTP is told why.
+fn refuse_connection(stream: &TcpStream, duty: &Duty) {
+    const TOLD: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 56\r\nretry-after: 1\r\nconnection: close\r\n\r\noverload: connections: this proxy has as many as it may\n";
+    if matches!(duty, Duty::HttpProxy | Duty::Explicit { .. } | Duty::Gateway { tls: None, .. }) {
+        // A new socket's buffer takes it whole; where not, the close says enough.
+        stream.try_write(TOLD).ok();
     }
 }
 

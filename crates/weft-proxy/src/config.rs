@@ -44,6 +44,8 @@ pub struct ProxyConfig {
     pub otlp: Option<String>,
     /// Where certificate, key and last good configuration are kept.
     pub state_dir: PathBuf,
+    /// What the proxy may use of memory, files and connections.
+    pub overload: crate::OverloadLimits,
     /// Longest wait for the head of a request; `None`: [`crate::limits::HEADER_TIMEOUT`].
     pub header_timeout: Option<Duration>,
     /// How often telemetry is handed over; `None`: [`crate::limits::REPORT_INTERVAL`].

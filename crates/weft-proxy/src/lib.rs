@@ -29,6 +29,7 @@ mod admin;
 mod config;
 mod edges;
 mod otlp;
+mod overload;
 mod program;
 mod telemetry;
 
@@ -39,6 +40,7 @@ pub mod limits;
 
 pub use config::{ExplicitListener, GatewayPorts, InboundSocket, LogLevelSetter, ProxyConfig, Role, SetLogLevel};
 pub use gateway::{ClosedPort, GatewayStatus, PortStates};
+pub use overload::OverloadLimits;
 pub use program::Program;
 pub use proxy::{ProxyHandle, address_of, serve};
 pub use shared::Shared;

@@ -14,7 +14,9 @@ pub const DOWNSTREAM_IDLE_TIMEOUT: Duration = Duration::from_secs(300);
 pub const SNIFF_TIMEOUT: Duration = Duration::from_millis(500);
 /// Longest time for a TLS handshake.
 pub const TLS_TIMEOUT: Duration = Duration::from_secs(10);
-/// Connections served at once by one worker; beyond it new ones are closed at once.
+/// Pause of an accept loop while the proxy is short of memory or file descriptors.
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Connections served at once for each worker where nothing else is configured; beyond it new ones are closed with a reason.
 pub const CONNECTIONS_MAX: usize = 10_000;
 /// HTTP/2 streams that a peer may have open on one connection.
 pub const H2_STREAMS_MAX: u32 = 256;
@@ -58,6 +60,10 @@ pub const UNKNOWN_MAX: usize = 4096;
 pub const TCP_DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest name accepted in a `Host`, in bytes.
 pub const AUTHORITY_BYTES_MAX: usize = 512;
+/// Longest answer of a service that the proxy itself asks, in bytes.
+pub const SIDE_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Longest wait for tokens of a global rate limit; then the last share of this proxy decides.
+pub const LEASE_WAIT: Duration = Duration::from_millis(250);
 /// Keys of one rate limit or bulkhead that are told apart at once; of more, those used longest ago start anew.
 pub const LIMIT_KEYS_MAX: usize = 10_000;
 /// How often a worker hands its telemetry over.

@@ -7,6 +7,7 @@ use crate::{
     gateway::{ClosedPort, GatewayStatus, PortStates},
     http::Pool,
     limits,
+    overload::Overload,
     program::Program,
     shared::Shared,
     side::{self, Side},
@@ -72,11 +73,13 @@ pub fn serve(mut config: ProxyConfig, shared: Arc<Shared>) -> io::Result<ProxyHa
     let (trigger, watch) = Drain::new();
     let stop = watch::Sender::new(false);
     let registry = Registry::default();
+    let overload = Overload::new(&config.overload, config.workers, &registry);
     let settings = Arc::new(Settings {
         registry: registry.clone(),
         name: config.name.clone(),
         report_interval: config.report_interval.unwrap_or(limits::REPORT_INTERVAL),
         header_timeout: config.header_timeout.unwrap_or(limits::HEADER_TIMEOUT),
+        overload: overload.clone(),
     });
     let count = config.workers.max(1);
     let budget = SeriesBudget::default();
@@ -112,6 +115,7 @@ pub fn serve(mut config: ProxyConfig, shared: Arc<Shared>) -> io::Result<ProxyHa
         admin: config.admin.take(),
         set_log_level: config.set_log_level.take(),
         dns: config.dns.take(),
+        overload,
         stop: stop.subscribe(),
     };
     threads.push(side::start(side)?);

@@ -1,6 +1,9 @@
 //! What the workers and the control client of one proxy share: the snapshot, the identity, the way to ask.
 
-use crate::{Snapshot, control::Needs};
+use crate::{
+    Snapshot,
+    control::{Leases, Needs},
+};
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
@@ -17,6 +20,8 @@ pub struct Shared {
     pub(crate) epoch: Instant,
     /// Certificate, key and trust bundle of this proxy; the control client installs and rotates them.
     pub svid: SvidState,
+    /// Tokens of global rate limits.
+    pub leases: Leases,
     /// Cold misses go here.
     pub needs: Needs,
     /// Telemetry goes here, about once a second from each worker.
@@ -27,7 +32,7 @@ impl Shared {
     /// With an empty snapshot: everything is refused until the first is published.
     pub fn new(svid: SvidState, needs: Needs, reports: mpsc::Sender<Report>) -> Arc<Self> {
         let snapshot = ArcSwap::from_pointee(Snapshot::default());
-        Arc::new(Self { snapshot, generation: watch::Sender::new(0), epoch: clock::now(), svid, needs, reports })
+        Arc::new(Self { snapshot, generation: watch::Sender::new(0), epoch: clock::now(), svid, leases: Leases::new(), needs, reports })
     }
 
     /// The snapshot in use.

@@ -37,6 +37,7 @@ pub(crate) struct Side {
     pub admin: Option<std::net::TcpListener>,
     pub set_log_level: Option<crate::config::SetLogLevel>,
     pub dns: Option<DnsSockets>,
+    pub overload: Arc<crate::overload::Overload>,
     pub stop: watch::Receiver<bool>,
 }
 
@@ -50,7 +51,8 @@ pub(crate) fn start(side: Side) -> io::Result<JoinHandle<()>> {
 
 async fn run(side: Side) {
     let tasks = Tasks::new();
-    let Side { shared, registry, readers, workers, gateway, gateway_status, admin, set_log_level, dns, mut stop } = side;
+    let Side { shared, registry, readers, workers, gateway, gateway_status, admin, set_log_level, dns, overload, mut stop } = side;
+    tasks.spawn_local("overload", overload.watch());
     if let Some(ports) = gateway {
         tasks.spawn_local("gateway ports", gateway::follow(shared.clone(), ports, workers.clone(), gateway_status.clone()));
     }

@@ -55,6 +55,8 @@ pub(crate) struct Settings {
     pub report_interval: std::time::Duration,
     /// Longest wait for a request's head.
     pub header_timeout: std::time::Duration,
+    /// What is short.
+    pub overload: Arc<crate::overload::Overload>,
 }
 
 /// The snapshot with this worker's state of its clusters. Held once per request.
@@ -119,6 +121,7 @@ impl Worker {
     /// Counts a connection (or a tunnel) until the guard is dropped; a drain waits for it.
     pub(crate) fn count_connection(self: &Rc<Self>) -> Counted {
         self.connections.set(self.connections.get() + 1);
+        self.settings.overload.connected();
         Counted(self.clone())
     }
 
@@ -174,6 +177,7 @@ pub(crate) struct Counted(Rc<Worker>);
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.connections.set(self.0.connections.get() - 1);
+        self.0.settings.overload.disconnected();
     }
 }
 

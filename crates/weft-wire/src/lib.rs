@@ -17,5 +17,6 @@ pub mod http1;
 pub mod capture;
 pub mod dns;
 pub mod memory;
+pub mod resources;
 
 pub mod limits;

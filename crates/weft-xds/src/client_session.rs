@@ -52,6 +52,8 @@ pub enum ClientEvent {
     Health(bool),
     /// All that this proxy took over and cannot carry out now: it replaces what was said before.
     Problems(Vec<Problem>),
+    /// Tokens of global rate limits are wanted.
+    Leases(Vec<v1::LeaseWant>),
     /// The workload goes away in order.
     Leave,
 }
@@ -69,6 +71,8 @@ pub enum ClientOutput {
     Answer(Root, RootState),
     /// Log at this level from now on.
     LogLevel(String),
+    /// Tokens came.
+    Leases(Vec<v1::LeaseGrant>),
     /// End the stream; then hand in [`ClientEvent::Disconnected`].
     Close(SessionError),
 }
@@ -146,6 +150,7 @@ impl ClientSession {
                     self.send_problems(now);
                 }
             }
+            ClientEvent::Leases(wants) => self.send(now, delta_request::Message::Leases(v1::LeaseWants { wants })),
             ClientEvent::Leave => self.send(now, delta_request::Message::Leave(v1::Leave {})),
         }
     }
@@ -238,6 +243,7 @@ impl ClientSession {
             }
             Some(Message::Update(update)) => self.update(update),
             Some(Message::LogLevel(wanted)) => self.outputs.push_back(ClientOutput::LogLevel(wanted.level)),
+            Some(Message::Leases(leases)) => self.outputs.push_back(ClientOutput::Leases(leases.grants)),
             // An unknown message is one of a newer control plane: to hear it is all that can be done.
             Some(Message::Welcome(_) | Message::Heartbeat(_)) | None => {}
         }

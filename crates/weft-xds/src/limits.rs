@@ -12,6 +12,8 @@ pub const REFUSALS_MAX: usize = 256;
 pub const REFUSAL_BYTES_MAX: usize = 1024;
 /// Problems of one proxy that are kept.
 pub const PROBLEMS_MAX: usize = 64;
+/// Keys of global rate limits that one message may ask tokens for.
+pub const LEASES_MAX: usize = 1024;
 /// Ports that one workload may register.
 pub const PORTS_MAX: usize = 64;
 /// Bytes of one message on the stream. A view holds what one workload calls, so that this is far away.

@@ -37,6 +37,8 @@ pub enum ServerEvent {
     Projected(Arc<Projected>),
     /// Somebody wants its log at another level.
     LogLevel(String),
+    /// Tokens for the proxy.
+    Leases(Vec<v1::LeaseGrant>),
 }
 
 /// What the driver must do.
@@ -52,6 +54,8 @@ pub enum ServerOutput {
     Health(bool),
     /// All that it took over and cannot carry out now.
     Problems(Vec<Problem>),
+    /// Tokens of global rate limits are wanted: answer with [`ServerEvent::Leases`].
+    Leases(Vec<v1::LeaseWant>),
     /// What it acknowledged or refused changed.
     Status,
     /// It goes away in order.
@@ -177,6 +181,7 @@ impl ServerSession {
                 self.flush(now);
             }
             ServerEvent::LogLevel(level) => self.send(now, delta_response::Message::LogLevel(v1::LogLevel { level })),
+            ServerEvent::Leases(grants) => self.send(now, delta_response::Message::Leases(v1::LeaseGrants { grants })),
         }
     }
 
@@ -236,6 +241,11 @@ impl ServerSession {
             }
             (Some(Message::Problems(problems)), _) => {
                 self.outputs.push_back(ServerOutput::Problems(decode_problems(problems)));
+                Ok(())
+            }
+            (Some(Message::Leases(mut leases)), _) => {
+                leases.wants.truncate(crate::limits::LEASES_MAX);
+                self.outputs.push_back(ServerOutput::Leases(leases.wants));
                 Ok(())
             }
             (Some(Message::Leave(_)), _) => {

@@ -161,6 +161,7 @@ impl World {
                 ServerOutput::Hello(_)
                 | ServerOutput::Health(_)
                 | ServerOutput::Problems(_)
+                | ServerOutput::Leases(_)
                 | ServerOutput::Status
                 | ServerOutput::Left => {}
             }
@@ -191,7 +192,7 @@ impl World {
                     self.answers.insert(root, state);
                 }
                 ClientOutput::Close(error) => unreachable!("the client gave up: {error}"),
-                ClientOutput::LogLevel(_) => {}
+                ClientOutput::LogLevel(_) | ClientOutput::Leases(_) => {}
             }
         }
     }

@@ -148,6 +148,13 @@ impl Session {
                         proxy.status.update(clock::unix_ms(), |status| status.problems = problems.into_iter().map(problem).collect());
                     }
                 }
+                ServerOutput::Leases(wants) => {
+                    if let Some(proxy) = &self.proxy {
+                        let mesh = self.mesh.current();
+                        let grants = self.shared.leases.answer(now, &proxy.workload.id, self.machine.resources(), &mesh.mesh, wants);
+                        self.machine.input(now, ServerEvent::Leases(grants));
+                    }
+                }
                 ServerOutput::Status => self.tell_status(),
                 ServerOutput::Left => {
                     if let Some(proxy) = &mut self.proxy {

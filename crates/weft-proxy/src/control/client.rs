@@ -96,6 +96,8 @@ enum Wake {
     Need(NeedRequest),
     Report(Report),
     Ports(PortStates),
+    /// Tokens of a global rate limit are wanted.
+    Leases,
     Command(Command),
     Time,
     /// The handle is gone.
@@ -274,6 +276,7 @@ impl Client {
             report = self.queues.reports.recv() => report.map_or(Wake::End, Wake::Report),
             ports = changed(&mut self.config.gateway_ports) => Wake::Ports(ports),
             command = self.queues.commands.recv() => command.map_or(Wake::End, Wake::Command),
+            () = self.shared.leases.question() => Wake::Leases,
             () = sleep_until(at) => Wake::Time,
         }
     }
@@ -287,6 +290,7 @@ impl Client {
             Wake::Connected(Ok(link)) => {
                 self.link = LinkState::Up(Box::new(link));
                 self.session_input(now, ClientEvent::Connected);
+                self.shared.leases.connected(true);
                 self.tell_status(|status| status.last_error = None);
             }
             Wake::Connected(Err(error)) => self.disconnected(now, error),
@@ -296,6 +300,12 @@ impl Client {
             Wake::Report(report) => self.report(&report),
             Wake::Command(Command::Health(healthy)) => self.session_input(now, ClientEvent::Health(healthy)),
             Wake::Ports(ports) => self.session_input(now, ClientEvent::Problems(problems::of_ports(&ports))),
+            Wake::Leases => {
+                let wants = self.shared.leases.wants();
+                if !wants.is_empty() && matches!(self.link, LinkState::Up(_)) {
+                    self.session_input(now, ClientEvent::Leases(wants));
+                }
+            }
             Wake::Time => {
                 self.session.timeout(now);
                 self.session_outputs(now);
@@ -375,6 +385,7 @@ impl Client {
         );
         self.link = LinkState::Down { retry_at: now + pause };
         self.session.input(now, ClientEvent::Disconnected);
+        self.shared.leases.connected(false);
         self.tell_status(|status| status.last_error = Some(reason));
     }
 
@@ -422,6 +433,7 @@ impl Client {
                 }
                 ClientOutput::Publish => {
                     if let Some(built) = self.built.take() {
+                        self.shared.leases.retain(|limit| built.has_limit(limit));
                         self.shared.publish(built, self.session.generation());
                         self.save_at.get_or_insert(now + limits::SAVE_AFTER);
                     }
@@ -429,6 +441,7 @@ impl Client {
                 }
                 ClientOutput::Answer(root, state) => self.answer(&root, &state),
                 ClientOutput::LogLevel(level) => self.set_log_level(&level),
+                ClientOutput::Leases(grants) => self.shared.leases.granted(grants),
                 ClientOutput::Close(error) => self.disconnected(now, error.to_string()),
             }
         }

@@ -12,12 +12,14 @@
 mod client;
 mod connect;
 mod last_good;
+mod leases;
 mod limits;
 mod membership;
 mod problems;
 
 use crate::{PortStates, SetLogLevel, Shared};
 use client::{Client, Command, Queues};
+pub use leases::Leases;
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, thread::JoinHandle, time::Duration};
 use tokio::sync::{mpsc, oneshot, watch};
 use weft_model::{Protocol, Root, SpiffeId};

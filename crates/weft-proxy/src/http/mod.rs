@@ -15,6 +15,7 @@ mod rewrite;
 mod upstream;
 
 mod mirror;
+mod side_call;
 mod tunnel;
 
 mod connection;
@@ -29,4 +30,5 @@ pub(crate) use pool::{HttpVersion, Pool};
 pub(crate) use reject::Reject;
 pub(crate) use rewrite::rewrite_for;
 pub(crate) use serve::{inner_version, request_head};
+pub(crate) use side_call::{SideCall, side_call};
 pub(crate) use upstream::{Course, Head, tls_record};

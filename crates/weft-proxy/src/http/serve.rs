@@ -18,6 +18,7 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
 use std::{cell::RefCell, rc::Rc};
+use weft_balance::Level;
 use weft_model::{Backend, BackendFailure, HttpRoute, Protocol, Redirect, RequestHead, RouteAction, pick_target};
 use weft_std::clock::{self, Instant};
 use weft_telemetry::{PolicyDecision, Reporter, ResponseFlag, details};
@@ -41,7 +42,14 @@ pub(crate) async fn serve(conn: Rc<Connection>, request: Request<Incoming>) -> R
     let version = parts.version;
     // Boxed: the pipeline's state is large, and the connection's own future would carry it while idle.
     let outcome = Box::pin(request_pipeline(&conn, config, parts, body, &mut exchange)).await;
-    finish(&conn, outcome, exchange, version)
+    let mut response = finish(&conn, outcome, exchange, version);
+    if version != Version::HTTP_2
+        && conn.worker.settings.overload.level() >= Level::NoKeepAlive
+        && response.status() != StatusCode::SWITCHING_PROTOCOLS
+    {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
 }
 
 async fn request_pipeline(
@@ -51,6 +59,10 @@ async fn request_pipeline(
     body: Incoming,
     exchange: &mut Box<Exchange>,
 ) -> Result<Reply, Reject> {
+    // Before anything is spent on it.
+    if let Some(shed) = conn.worker.settings.overload.sheds() {
+        return Err(Reject::Limited(shed));
+    }
     // Before any decision looks at path or authority.
     let target = normalize(&parts.method, &parts.uri, &parts.headers, parts.version == Version::HTTP_2)?;
     exchange.target(&target);

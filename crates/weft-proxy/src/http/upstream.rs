@@ -635,3 +635,22 @@ pub(crate) async fn send_copy(worker: &Rc<Worker>, upstream: &Rc<Upstream>, head
         lease.give_back(body.is_end_stream());
     }
 }
+
+/// One attempt of a call that the proxy itself makes, with what lasts as long as it.
+pub(super) async fn attempt_once(
+    worker: &Rc<Worker>,
+    upstream: &Rc<Upstream>,
+    head: Box<Head>,
+    version: HttpVersion,
+    body: RequestBody,
+) -> Result<(Response<Incoming>, Lease, impl Sized), Reject> {
+    let admitted = upstream.admit()?;
+    let chosen = upstream.pick(clock::now(), (worker.roll(), worker.roll()), &[])?;
+    let in_flight = upstream.in_flight(&chosen);
+    let request = head.request(version, body)?;
+    let sent = Rc::new(Cell::new(true));
+    match attempt(worker, &chosen.pool, version, request, &sent).await {
+        Ok((response, lease)) => Ok((response, lease, (admitted, in_flight))),
+        Err(failed) => Err(failed.why.reject(Some(upstream), None)),
+    }
+}

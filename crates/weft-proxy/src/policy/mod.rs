@@ -4,6 +4,7 @@ mod admission;
 mod authorization;
 mod concurrency;
 mod rate_limit;
+mod rate_limit_service;
 
 pub(crate) use admission::Admission;
 pub(crate) use admission::{Admitted, Covered, Limited, Standing, admit};

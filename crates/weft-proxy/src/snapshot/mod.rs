@@ -214,6 +214,10 @@ impl Snapshot {
     pub fn tcp_routes(&self, host: &str, port: u16) -> Option<&Arc<TcpRoutes>> {
         self.tcp_routes.get(host)?.iter().find(|(p, _)| *p == port).map(|(_, routes)| routes)
     }
+    /// Is there a policy with this rate limit (`<namespace>/<policy>/<limit>`)?
+    pub(crate) fn has_limit(&self, limit: &str) -> bool {
+        limit.rsplit_once('/').is_some_and(|(policy, _)| self.values.contains_key(&ResourceName::RateLimit(policy.into())))
+    }
     /// A destination.
     pub fn cluster(&self, name: &ClusterName) -> Option<&Arc<ClusterEntry>> {
         self.clusters.get(name)

@@ -137,3 +137,91 @@ async fn a_new_snapshot_keeps_the_counts_of_a_limit_that_is_still_the_same() {
     publish(&pair.server.shared, values(2000));
     assert_eq!(statuses(&pair, vec![get("/")]).await, [429]);
 }
+
+/// A rate limit service that allows two requests for each descriptor, and counts what it was asked.
+async fn limit_service(delay: bool) -> (std::net::SocketAddr, std::sync::Arc<std::sync::Mutex<Vec<Vec<u8>>>>) {
+    use http_body_util::{BodyExt as _, StreamBody};
+    let asked = std::sync::Arc::new(std::sync::Mutex::new(Vec::<Vec<u8>>::new()));
+    let seen = asked.clone();
+    let address = crate::fixture::program(true, move |request: Request<hyper::body::Incoming>| {
+        let seen = seen.clone();
+        async move {
+            assert_eq!(request.uri().path(), "/envoy.service.ratelimit.v3.RateLimitService/ShouldRateLimit");
+            let question = request.into_body().collect().await.expect("whole").to_bytes().to_vec();
+            let before = {
+                let mut seen = seen.lock().expect("no panic");
+                seen.push(question.clone());
+                seen.iter().filter(|q| **q == question).count()
+            };
+            if delay {
+                std::future::pending::<()>().await;
+            }
+            // overall_code = OK or OVER_LIMIT; one status: limit 2 per MINUTE, remaining, reset in 7 s.
+            let code = if before <= 2 { 1 } else { 2 };
+            let status = [0x08, code, 0x12, 4, 0x08, 2, 0x10, 2, 0x18, 0, 0x22, 2, 0x08, 7];
+            let mut message = vec![0x08, code, 0x12, u8::try_from(status.len()).expect("short")];
+            message.extend(status);
+            let mut framed = vec![0, 0, 0, 0, u8::try_from(message.len()).expect("short")];
+            framed.extend(message);
+            let mut trailers = http::HeaderMap::new();
+            trailers.insert("grpc-status", http::HeaderValue::from_static("0"));
+            let frames = [
+                Ok::<_, std::convert::Infallible>(http_body::Frame::data(bytes::Bytes::from(framed))),
+                Ok(http_body::Frame::trailers(trailers)),
+            ];
+            let body = crate::fixture::Body::new(StreamBody::new(futures_util::stream::iter(frames)));
+            let mut response = http::Response::new(body);
+            response.headers_mut().insert("content-type", http::HeaderValue::from_static("application/grpc"));
+            response
+        }
+    })
+    .await;
+    (address, asked)
+}
+
+/// A server proxy that asks the service at `address`, with `service` changed.
+async fn with_service(address: std::net::SocketAddr, service: Value) -> Pair {
+    let program = echo_program(false).await;
+    let pair = Pair::new(program);
+    let mut of = json!({ "cluster": crate::fixture::cluster_name(""), "domain": "shop", "timeout_ms": 5000 });
+    merge(&mut of, service);
+    let key = json!([{ "by": { "header": "x-user" }, "descriptor": "user" }, { "by": { "constant": "c" }, "descriptor": "generic_key" }]);
+    let limit = json!({ "key": key, "counted": { "service": of } });
+    let values = vec![
+        inbound("reviews", program.port(), "STRICT"),
+        policy(json!({ "own": true }), limit, json!({})),
+        cluster("", json!({ "protocol": "GRPC" })),
+        endpoints("", &[(address, None)]),
+    ];
+    assert_eq!(publish(&pair.server.shared, values), []);
+    pair
+}
+
+#[tokio::test]
+async fn envoys_rate_limit_service_is_asked_and_obeyed() {
+    let (address, asked) = limit_service(false).await;
+    let pair = with_service(address, json!({})).await;
+    assert_eq!(statuses(&pair, vec![by_user("ann"), by_user("ann"), by_user("bob")]).await, [200, 200, 200]);
+    let refused = send(pair.client.address, by_user("ann")).await;
+    assert_eq!(refused.status, 429);
+    assert_eq!((refused.header("x-ratelimit-limit"), refused.header("retry-after")), ("2, 2;w=60", "7"));
+    // A request without the header has no descriptor: as with Envoy, the limit does not hold.
+    assert_eq!(statuses(&pair, vec![get("/"), get("/"), get("/")]).await, [200, 200, 200]);
+    let asked = asked.lock().expect("no panic");
+    assert_eq!(asked.len(), 4);
+    let text = String::from_utf8_lossy(&asked[0]).into_owned();
+    assert!(["shop", "user", "ann", "generic_key"].iter().all(|part| text.contains(part)), "{text:?}");
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_be_asked_allows_or_refuses_as_it_is_told() {
+    let gone: std::net::SocketAddr = std::net::TcpListener::bind("127.0.0.1:0").expect("bound").local_addr().expect("address");
+    let pair = with_service(gone, json!({})).await;
+    assert_eq!(statuses(&pair, vec![by_user("ann")]).await, [200]);
+    let mut pair = with_service(gone, json!({ "fail_closed": true })).await;
+    assert_eq!(statuses(&pair, vec![by_user("ann")]).await, [500]);
+    assert_eq!(pair.server.record(|r| r.status == 500).await.details, "rate_limiter_error[default/limit/few]");
+    let (slow, _) = limit_service(true).await;
+    let pair = with_service(slow, json!({ "timeout_ms": 20 })).await;
+    assert_eq!(statuses(&pair, vec![by_user("ann")]).await, [200]);
+}
