@@ -9,15 +9,9 @@ use crate::{
     tcp,
     worker::Worker,
 };
-<<<<<<< HEAD
-use std::{net::SocketAddr, rc::Rc, sync::Arc};
-use tokio::{net::TcpStream, sync::watch};
-=======
-use arc_swap::ArcSwap;
 use std::{net::SocketAddr, os::fd::AsRawFd as _, rc::Rc, sync::Arc};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, sync::watch};
 use weft_balance::Level;
->>>>>>> 74a0ed6 (Global rate limits by leases of the control plane; Envoy's rate limit service; the overload manager)
 use weft_model::{Protocol, Service};
 use weft_pki::{Alpn, ClientAuth};
 use weft_std::clock;
@@ -83,7 +77,12 @@ async fn admitted(worker: &Worker, acceptor: &mut Acceptor) -> (TcpStream, Socke
 /// One connection too many: closed at once, so that the caller learns it now and not after a time-out. Who speaks plain HTTP is told why.
 fn refuse_connection(stream: &TcpStream, duty: &Duty) {
     const TOLD: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 56\r\nretry-after: 1\r\nconnection: close\r\n\r\noverload: connections: this proxy has as many as it may\n";
-    if matches!(duty, Duty::HttpProxy | Duty::Explicit { .. } | Duty::Gateway { tls: None, .. }) {
+    let plain = match duty {
+        Duty::HttpProxy | Duty::Explicit { .. } => true,
+        Duty::Gateway { edge, .. } => edge.borrow().speaks_plain_http(),
+        Duty::Inbound { .. } | Duty::Outbound => false,
+    };
+    if plain {
         // A new socket's buffer takes it whole; where not, the close says enough.
         stream.try_write(TOLD).ok();
     }

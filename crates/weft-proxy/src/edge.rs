@@ -31,6 +31,13 @@ pub(crate) struct Edge {
     single: Option<ServerTls>,
 }
 
+impl Edge {
+    /// Is every connection one of HTTP in the clear?
+    pub(crate) fn speaks_plain_http(&self) -> bool {
+        self.doors.iter().all(|door| door.http && matches!(door.way, Way::Plain))
+    }
+}
+
 /// One listener of the port.
 #[derive(Debug)]
 struct Door {

@@ -2,8 +2,8 @@
 
 use crate::{
     dial::{Announcement, Dial, DialTls, Outside},
-    http::{Pool, Reject},
     edges::EdgeCache,
+    http::{Pool, Reject},
     snapshot::ClusterEntry,
 };
 use foldhash::HashMap;
