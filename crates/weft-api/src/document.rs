@@ -141,6 +141,8 @@ pub enum Resource {
     BackendPolicy(weft::BackendPolicy),
     /// Weft's `Workload`.
     Workload(weft::Workload),
+    /// Weft's `RoutePolicy`.
+    RoutePolicy(weft::RoutePolicy),
     /// Weft's `RateLimit`.
     RateLimit(weft::RateLimit),
     /// Weft's `ConcurrencyPolicy`.

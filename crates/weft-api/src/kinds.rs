@@ -78,6 +78,7 @@ pub(crate) const KINDS: &[Kind] = &[
     kind!("", "ConfigMap", ["v1"], ConfigMap, kubernetes::ConfigMap, whole = true),
     kind!("", "Pod", ["v1"], Pod, kubernetes::Pod),
     kind!("apps", "Deployment", ["v1"], Deployment, kubernetes::Deployment),
+    kind!("weft.dev", "RoutePolicy", ["v1alpha1"], RoutePolicy, weft::RoutePolicy),
     kind!("weft.dev", "BackendPolicy", ["v1alpha1"], BackendPolicy, weft::BackendPolicy),
     kind!("weft.dev", "Workload", ["v1alpha1"], Workload, weft::Workload),
     kind!("weft.dev", "RateLimit", ["v1alpha1"], RateLimit, weft::RateLimit),

@@ -210,6 +210,14 @@ pub const CODES: &[Code] = &[
     code("WEFT-2315", "retriable-status-codes without codes", "The condition needs status codes in the same list."),
     code("WEFT-2316", "HTTP/3 condition", "Weft speaks no HTTP/3 to upstreams, so the retry condition never holds."),
     code("WEFT-2317", "body too long", "The body of a direct response is longer than allowed and is cut."),
+    code(
+        "WEFT-2320",
+        "target of a RoutePolicy not found",
+        "A RoutePolicy is attached to a route, rule or Service that does not exist in its namespace.",
+    ),
+    code("WEFT-2321", "RoutePolicy given twice", "Two RoutePolicies are attached to the same object. The older wins."),
+    code("WEFT-2322", "RoutePolicy not usable", "A part of a RoutePolicy cannot be used and is left out; the rest of it holds."),
+    code("WEFT-2323", "unknown fallback condition", "A failure named in `fallback.on` is none that Weft knows. It is left out."),
     code("WEFT-2318", "body is not base64", "The bytes of a direct response's body are not base64. The body is empty."),
     code("WEFT-2401", "unknown gateway class", "No controller of the class is Weft, so the Gateway is left alone."),
     code("WEFT-2402", "parent not found", "A route attaches to something that does not exist."),
@@ -523,6 +531,20 @@ pub(crate) fn http3_condition(at: Origin) -> Diagnostic {
 }
 pub(crate) fn body_too_long(at: Origin, max: usize) -> Diagnostic {
     Diagnostic::error("WEFT-2317", at, format!("the body is longer than {max} bytes and is cut"))
+}
+pub(crate) fn route_policy_target(at: Origin, kind: &str, name: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2320", at, format!("no {kind} {name} (or no rule of that name) in the policy's namespace"))
+        .fix("name an HTTPRoute, GRPCRoute, VirtualService or Service, and its rule in sectionName")
+}
+pub(crate) fn route_policy_twice(at: Origin, first: &Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2321", at, format!("{first} is attached to the same object, is older and wins"))
+}
+pub(crate) fn route_policy_unusable(at: Origin, why: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2322", at, format!("{why}; it is left out"))
+}
+pub(crate) fn unknown_fallback_condition(at: Origin, word: &str) -> Diagnostic {
+    Diagnostic::warning("WEFT-2323", at, format!("fallback.on: {} is not a failure; it is left out", quote(word)))
+        .fix("use no-endpoint, connect-failure, reset, timeout, overflow, 5xx or a status code")
 }
 pub(crate) fn body_not_base64(at: Origin) -> Diagnostic {
     Diagnostic::error("WEFT-2318", at, "bytes must be base64; the body is empty")

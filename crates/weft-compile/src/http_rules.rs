@@ -158,7 +158,7 @@ impl LinkedTarget {
             mirrors: Vec::new(),
         }
     }
-    fn for_asker(&self, mesh: &Mesh, asker: &Asker<'_>, unresolved_status: u16) -> Target {
+    pub(crate) fn for_asker(&self, mesh: &Mesh, asker: &Asker<'_>, unresolved_status: u16) -> Target {
         Target {
             backend: self.destination.backend(mesh, asker, unresolved_status),
             weight: self.weight,
@@ -183,6 +183,10 @@ fn mirrors(list: &[(Destination, Ppm)], mesh: &Mesh, asker: &Asker<'_>, unresolv
 impl LinkedRoute {
     /// The rule as this proxy runs it; `None` when it is not for this proxy.
     pub(crate) fn for_asker(&self, mesh: &Mesh, asker: &Asker<'_>) -> Option<HttpRoute> {
+        self.for_asker_at(mesh, asker, None)
+    }
+    /// The same in the table of the service `called`; in a gateway's, that of all its targets counts.
+    pub(crate) fn for_asker_at(&self, mesh: &Mesh, asker: &Asker<'_>, called: Option<&str>) -> Option<HttpRoute> {
         let matches: Vec<HttpMatch> = self.matches.iter().filter(|m| m.scope.includes(asker)).map(|m| m.http.clone()).collect();
         if matches.is_empty() && !self.matches.is_empty() {
             return None;
@@ -194,6 +198,8 @@ impl LinkedRoute {
             *targets = self.targets.iter().map(|t| t.for_asker(mesh, asker, self.unresolved_status)).collect();
         }
         route.mirrors = mirrors(&self.mirrors, mesh, asker, self.unresolved_status);
+        let of_targets = if called.is_none() { crate::route_policy::only_service(&route) } else { None };
+        mesh.apply_route_policies(&mut route, called.or(of_targets.as_deref()), asker);
         Some(route)
     }
     /// Does it match every request of its host?

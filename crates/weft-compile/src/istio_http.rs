@@ -114,7 +114,7 @@ fn targets_of(linker: &mut Linker<'_>, document: &Document, spec: &istio::HttpRo
 }
 
 /// A text match; a bad regular expression is reported and matches nothing (`None`).
-fn text(linker: &mut Linker<'_>, m: &istio::StringMatch, at: &Origin) -> Option<StringMatch> {
+pub(crate) fn text(linker: &mut Linker<'_>, m: &istio::StringMatch, at: &Origin) -> Option<StringMatch> {
     Some(match m {
         istio::StringMatch::Exact(t) => StringMatch::Exact(t.clone()),
         istio::StringMatch::Prefix(t) => StringMatch::Prefix(t.clone()),

@@ -23,6 +23,7 @@ pub fn link(inputs: &Inputs) -> Linked {
     crate::virtual_service::link(&mut linker);
     crate::gateway_api::link(&mut linker);
     crate::client_tls::link(&mut linker);
+    crate::route_policy::link(&mut linker);
     crate::authorization::link(&mut linker);
     crate::peer_authentication::link(&mut linker);
     crate::rate_limit::link(&mut linker);

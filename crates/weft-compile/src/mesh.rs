@@ -37,6 +37,8 @@ pub struct Mesh {
     pub(crate) virtual_services: VirtualServices,
     pub(crate) service_routes: ServiceRoutes,
     pub(crate) destination_rules: DestinationRules,
+    /// The broader first, so that the narrower wins.
+    pub(crate) route_policies: Vec<crate::route_policy::LinkedRoutePolicy>,
     pub(crate) backend_policies: crate::backend_policy::BackendPolicies,
     pub(crate) backend_tls: crate::client_tls::BackendPolicies,
     pub(crate) service_connections: crate::tcp_route::ServiceConnections,

@@ -10,9 +10,9 @@ use std::{
     sync::Arc,
 };
 use weft_model::{
-    Backend, ClusterName, ConcurrencyPolicy, Counted, GatewayListeners, HostPattern, HttpRoute, Inbound, InboundPort, Labels, ModelValue,
-    Origin, Protocol, RateLimit, Retry, Root, RouteAction, RouteTable, RouteTableName, SpiffeId, Target, TcpRoute, TcpRoutes, View,
-    VirtualHost, Workload,
+    Backend, ClusterName, ConcurrencyPolicy, Counted, FallbackTo, GatewayListeners, HostPattern, HttpRoute, Inbound, InboundPort, Labels,
+    ModelValue, Origin, Protocol, RateLimit, Retry, Root, RouteAction, RouteTable, RouteTableName, SpiffeId, Target, TcpRoute, TcpRoutes,
+    View, VirtualHost, Workload,
 };
 
 /// The proxy that asks.
@@ -165,6 +165,9 @@ impl Projector<'_> {
                 self.targets(targets);
             }
             self.clusters.extend(route.mirrors.iter().map(|m| m.cluster.clone()));
+            if let Some(FallbackTo::Backend(target)) = route.fallback.as_ref().map(|f| &f.to) {
+                self.targets(std::slice::from_ref(target));
+            }
         }
     }
     fn tcp_targets(&mut self, routes: &TcpRoutes) {
@@ -177,6 +180,7 @@ impl Projector<'_> {
             Backend::Cluster(name) => Some(name.clone()),
             Backend::Invalid { .. } => None,
         }));
+        self.clusters.extend(targets.iter().flat_map(|t| &t.mirrors).map(|m| m.cluster.clone()));
     }
     /// What limits the requests that the values so far are about.
     fn admission(&mut self, proxy: &ProxyIdentity) {
@@ -274,14 +278,16 @@ impl Mesh {
         let mut routes: Vec<Arc<HttpRoute>> = self
             .virtual_services
             .for_service(host, client)
-            .map(|vs| vs.http.iter().filter_map(|r| r.for_asker(self, &asker)).map(Arc::new).collect())
+            .map(|vs| vs.http.iter().filter_map(|r| r.for_asker_at(self, &asker, Some(host))).map(Arc::new).collect())
             .unwrap_or_default();
         if routes.is_empty() {
             let attached = self.service_routes.find(host, port, client);
-            routes = attached.iter().filter_map(|r| r.for_asker(self, &asker)).map(Arc::new).collect();
+            routes = attached.iter().filter_map(|r| r.for_asker_at(self, &asker, Some(host))).map(Arc::new).collect();
         }
         if routes.is_empty() {
-            routes.push(Arc::new(default_route(self, &asker, service, port)));
+            let mut route = default_route(self, &asker, service, port);
+            self.apply_route_policies(&mut route, Some(host), &asker);
+            routes.push(Arc::new(route));
         }
         let names = std::iter::once(service.service.host.clone()).chain(self.aliases(&service.service, client.namespace));
         let addresses = service.service.addresses.iter().filter_map(|ip| ip.to_string().parse().ok());

@@ -33,6 +33,7 @@ concepts![
     rate_limit,
     reference_grant,
     retry,
+    route_policy,
     service_entry,
     services,
     tcp_route,
