@@ -123,6 +123,10 @@ pub enum Resource {
     AuthorizationPolicy(istio::AuthorizationPolicy),
     /// Istio `PeerAuthentication`.
     PeerAuthentication(istio::PeerAuthentication),
+    /// Istio `RequestAuthentication`.
+    RequestAuthentication(istio::RequestAuthentication),
+    /// Kubernetes `ConfigMap`.
+    ConfigMap(kubernetes::ConfigMap),
     /// Kubernetes `Service`.
     Service(kubernetes::Service),
     /// Kubernetes `ServiceAccount`.

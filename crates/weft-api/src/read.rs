@@ -72,6 +72,10 @@ impl Reader {
     pub(crate) fn new(origin: Origin) -> Self {
         Self { origin, diagnostics: Vec::new(), failed: false, unlisted: 0 }
     }
+    /// Name of the object that is read.
+    pub(crate) fn object_name(&self) -> &str {
+        &self.origin.name
+    }
     /// Was there an error?
     pub(crate) fn failed(&self) -> bool {
         self.failed

@@ -3,11 +3,11 @@
 use crate::{diag, link::Linker, mesh::Mesh};
 use std::sync::Arc;
 use weft_api::{Document, Resource, Spanned, istio};
-use weft_model::{Authorization, AuthorizationAction, AuthorizationRule, Labels, selects};
+use weft_model::{Authorization, AuthorizationAction, AuthorizationRule, ExternalAuthorization, ExternalProtocol, Labels, selects};
 
 /// A policy and where it applies.
 #[derive(Debug, Clone)]
-pub(crate) struct ScopedAuthorization {
+pub(crate) struct ScopedPolicy<T> {
     /// Namespace; `None`: all (root namespace).
     pub(crate) namespace: Option<String>,
     /// Workloads; empty: all of the namespace. Not used with `targets`.
@@ -15,7 +15,7 @@ pub(crate) struct ScopedAuthorization {
     /// Objects that it is bound to instead.
     pub(crate) targets: Vec<PolicyTarget>,
     /// The policy.
-    pub(crate) authorization: Arc<Authorization>,
+    pub(crate) policy: Arc<T>,
 }
 
 /// An object that a policy is bound to.
@@ -42,7 +42,17 @@ pub(crate) struct Protected<'a> {
     pub(crate) gateways: &'a [(String, String)],
 }
 
-impl ScopedAuthorization {
+impl<T> ScopedPolicy<T> {
+    /// The policy of a document; in the root namespace it holds for all namespaces.
+    pub(crate) fn new(linker: &Linker<'_>, document: &Document, selector: Labels, targets: Vec<PolicyTarget>, policy: T) -> Self {
+        let namespace = document.meta.namespace.clone();
+        let namespace = (namespace != linker.mesh.settings.root_namespace).then_some(namespace);
+        Self { namespace, selector, targets, policy: Arc::new(policy) }
+    }
+    /// Where it stands among all policies: its namespace, or nothing for all namespaces.
+    pub(crate) fn key(&self) -> String {
+        self.namespace.clone().unwrap_or_default()
+    }
     /// Does the policy apply to this workload?
     pub(crate) fn applies(&self, to: &Protected<'_>) -> bool {
         if !self.targets.is_empty() {
@@ -61,7 +71,7 @@ impl Mesh {
     /// The policies that apply to a workload: those for all namespaces, then those of its own, oldest first.
     pub(crate) fn authorizations_for<'a>(&'a self, to: &'a Protected<'a>) -> impl Iterator<Item = &'a Arc<Authorization>> {
         let near = ["", to.namespace].into_iter().filter_map(|namespace| self.authorizations.get(namespace));
-        near.flatten().filter(|a| a.applies(to)).map(|a| &a.authorization)
+        near.flatten().filter(|a| a.applies(to)).map(|a| &a.policy)
     }
 }
 
@@ -75,14 +85,13 @@ pub(crate) fn link(linker: &mut Linker<'_>) {
             _ => None,
         };
         if let Some(policy) = linked {
-            let namespace = policy.namespace.clone().unwrap_or_default();
-            linker.mesh.authorizations.entry(namespace).or_default().push(policy);
+            linker.mesh.authorizations.entry(policy.key()).or_default().push(policy);
         }
     }
 }
 
 /// An unreadable policy: an ALLOW that allows nothing, or a DENY that denies everything.
-fn closed(linker: &mut Linker<'_>, document: &Document) -> Option<ScopedAuthorization> {
+fn closed(linker: &mut Linker<'_>, document: &Document) -> Option<ScopedPolicy<Authorization>> {
     if document.json.pointer("/spec/action").and_then(|a| a.as_str()) == Some("AUDIT") {
         // It would never have refused anything.
         return None;
@@ -96,7 +105,7 @@ fn closed(linker: &mut Linker<'_>, document: &Document) -> Option<ScopedAuthoriz
         Some(_) => AuthorizationAction::Deny,
     };
     let rules = match action {
-        AuthorizationAction::Allow => Vec::new(),
+        AuthorizationAction::Allow | AuthorizationAction::Audit | AuthorizationAction::Custom => Vec::new(),
         AuthorizationAction::Deny => vec![AuthorizationRule { origin: document.origin.clone(), ..Default::default() }],
     };
     Some(scoped(linker, document, selector, Vec::new(), action, rules))
@@ -109,46 +118,68 @@ fn scoped(
     targets: Vec<PolicyTarget>,
     action: AuthorizationAction,
     rules: Vec<AuthorizationRule>,
-) -> ScopedAuthorization {
-    let namespace = document.meta.namespace.clone();
+) -> ScopedPolicy<Authorization> {
     let dry_run = document.meta.annotations.get("istio.io/dry-run").is_some_and(|v| v == "true");
-    let name = format!("{namespace}/{}", document.meta.name);
-    let authorization = Authorization { name, action, rules, dry_run, origin: document.origin.clone() };
-    ScopedAuthorization {
-        namespace: (namespace != linker.mesh.settings.root_namespace).then_some(namespace),
-        selector,
-        targets,
-        authorization: Arc::new(authorization),
-    }
+    let name = format!("{}/{}", document.meta.namespace, document.meta.name);
+    let authorization = Authorization { name, action, rules, dry_run, provider: None, origin: document.origin.clone() };
+    ScopedPolicy::new(linker, document, selector, targets, authorization)
 }
 
-fn policy(linker: &mut Linker<'_>, document: &Document, spec: &istio::AuthorizationPolicy) -> Option<ScopedAuthorization> {
+fn policy(linker: &mut Linker<'_>, document: &Document, spec: &istio::AuthorizationPolicy) -> Option<ScopedPolicy<Authorization>> {
     let action = match spec.action {
         None | Some(istio::AuthorizationAction::Allow) => AuthorizationAction::Allow,
         Some(istio::AuthorizationAction::Deny) => AuthorizationAction::Deny,
-        Some(istio::AuthorizationAction::Custom) => {
-            linker.report(diag::policy_fails_closed(document.origin.clone(), "CUSTOM asks a provider, which Weft cannot do yet"));
-            AuthorizationAction::Deny
-        }
-        Some(istio::AuthorizationAction::Audit) => {
-            linker.report(diag::audit_unsupported(document.origin.clone()));
-            return None;
-        }
+        Some(istio::AuthorizationAction::Custom) => AuthorizationAction::Custom,
+        Some(istio::AuthorizationAction::Audit) => AuthorizationAction::Audit,
     };
-    let mut targets = Vec::new();
-    for target in spec.target_refs.iter().chain(&spec.target_ref) {
-        let found = policy_target(linker, document, target);
-        targets.push(found);
-    }
+    let targets = targets(linker, document, spec.target_refs.iter().chain(&spec.target_ref));
     let mut rules = Vec::new();
     for (index, rule) in spec.rules.iter().enumerate() {
         rules.push(crate::authorization_rule::rule(linker, document, index, rule));
     }
-    if action == AuthorizationAction::Deny && rules.is_empty() && spec.action == Some(istio::AuthorizationAction::Deny) {
+    if action == AuthorizationAction::Deny && rules.is_empty() {
         linker.report(diag::deny_without_rules(document.origin.clone()));
     }
     let selector = spec.selector.as_ref().map(|s| s.match_labels.clone()).unwrap_or_default();
-    Some(scoped(linker, document, selector, targets, action, rules))
+    if !selector.is_empty() && !targets.is_empty() {
+        linker.report(diag::selector_beside_targets(document.origin.clone()));
+    }
+    let mut scoped = scoped(linker, document, selector, targets, action, rules);
+    if action == AuthorizationAction::Custom {
+        let provider = provider(linker, document, spec);
+        Arc::make_mut(&mut scoped.policy).provider = Some(Box::new(provider));
+    }
+    Some(scoped)
+}
+
+/// The provider that a CUSTOM policy names. One that does not exist answers nothing, and so lets nothing through.
+fn provider(linker: &mut Linker<'_>, document: &Document, spec: &istio::AuthorizationPolicy) -> ExternalAuthorization {
+    let name = spec.provider.as_ref().and_then(|p| p.name.clone()).unwrap_or_default();
+    if let Some(known) = linker.mesh.providers.get(&name) {
+        return known.clone();
+    }
+    let known: Vec<&str> = linker.mesh.providers.keys().map(String::as_str).collect();
+    let finding = diag::unknown_provider(document.origin.clone(), &name, &known);
+    linker.report(finding);
+    ExternalAuthorization {
+        name,
+        cluster: None,
+        protocol: ExternalProtocol::Grpc { request_headers: Vec::new() },
+        timeout_ms: 0,
+        fail_open: false,
+        status_on_error: 403,
+        body: None,
+        origin: document.origin.clone(),
+    }
+}
+
+/// The objects that a policy is bound to.
+pub(crate) fn targets<'a>(
+    linker: &mut Linker<'_>,
+    document: &Document,
+    references: impl Iterator<Item = &'a Spanned<istio::PolicyTargetReference>>,
+) -> Vec<PolicyTarget> {
+    references.map(|target| policy_target(linker, document, target)).collect()
 }
 
 fn policy_target(linker: &mut Linker<'_>, document: &Document, target: &Spanned<istio::PolicyTargetReference>) -> PolicyTarget {
@@ -163,7 +194,11 @@ fn policy_target(linker: &mut Linker<'_>, document: &Document, target: &Spanned<
             }
             PolicyTarget::Gateway(key)
         }
-        ("GatewayClass", true) => PolicyTarget::GatewayClass(target.name.clone()),
+        ("GatewayClass", true) if namespace == linker.mesh.settings.root_namespace => PolicyTarget::GatewayClass(target.name.clone()),
+        ("GatewayClass", true) => {
+            linker.report(diag::class_target_elsewhere(at, &linker.mesh.settings.root_namespace));
+            PolicyTarget::Nothing
+        }
         ("Service", false) => {
             let host = linker.mesh.settings.service_host(&target.name, namespace);
             if !linker.mesh.services.contains_key(&host) {

@@ -32,6 +32,32 @@ pub(crate) fn rule(linker: &mut Linker<'_>, document: &Document, index: usize, s
     rule
 }
 
+/// Longest `namespace/account` (Istio's limit).
+const ACCOUNT_BYTES_MAX: usize = 320;
+
+/// The names of the mesh's trust domain: a principal of one of them is meant in all of them.
+struct Aliases(Vec<String>);
+
+impl Aliases {
+    fn new(linker: &Linker<'_>) -> Self {
+        let own = linker.mesh.settings.trust_domain.clone();
+        Self(std::iter::once(own).chain(linker.mesh.trust_domain_aliases.iter().cloned()).collect())
+    }
+    fn of(&self, principals: &[String]) -> Vec<String> {
+        let one = |text: &String| match text.split_once('/') {
+            Some((domain, rest)) if self.0.len() > 1 && self.0.iter().any(|d| d == domain) => {
+                self.0.iter().map(|d| format!("{d}/{rest}")).collect()
+            }
+            _ => vec![text.clone()],
+        };
+        principals.iter().flat_map(one).collect()
+    }
+    fn domains(&self, domains: &[String]) -> Vec<String> {
+        let one = |text: &String| if self.0.contains(text) { self.0.clone() } else { vec![text.clone()] };
+        domains.iter().flat_map(one).collect()
+    }
+}
+
 /// Fields of a source.
 const SOURCE: [&str; 14] = [
     "principals",
@@ -71,23 +97,28 @@ fn wildcards(any: &[String], none: &[String]) -> AnyNone<StringMatch> {
 fn source(linker: &mut Linker<'_>, document: &Document, spec: &Spanned<istio::Source>) -> Source {
     let at = spec.origin(&document.origin);
     let mut undecidable = Vec::new();
-    let lists = [
-        ("requestPrincipals", &spec.request_principals),
-        ("notRequestPrincipals", &spec.not_request_principals),
-        ("trustDomains", &spec.trust_domains),
-        ("notTrustDomains", &spec.not_trust_domains),
-    ];
-    for (name, _) in lists.iter().filter(|(_, list)| !list.is_empty()) {
-        linker.report(diag::undecidable(at.clone(), name));
-        undecidable.push((*name).to_owned());
+    if !(spec.service_accounts.is_empty() && spec.not_service_accounts.is_empty()) {
+        let beside = [&spec.principals, &spec.not_principals, &spec.namespaces, &spec.not_namespaces].iter().any(|list| !list.is_empty());
+        let wild = spec
+            .service_accounts
+            .iter()
+            .chain(&spec.not_service_accounts)
+            .find(|name| name.contains('*') || name.len() > ACCOUNT_BYTES_MAX);
+        if beside || wild.is_some() {
+            linker.report(diag::bad_service_accounts(at.clone(), wild.map(String::as_str)));
+            undecidable.push("serviceAccounts".to_owned());
+        }
     }
+    let aliases = Aliases::new(linker);
     // `account` alone is one of the policy's own namespace.
     let account = |name: &String| match name.contains('/') {
         true => StringMatch::Exact(name.clone()),
         false => StringMatch::Exact(format!("{}/{name}", document.meta.namespace)),
     };
     Source {
-        principals: wildcards(&spec.principals, &spec.not_principals),
+        principals: wildcards(&aliases.of(&spec.principals), &aliases.of(&spec.not_principals)),
+        request_principals: wildcards(&spec.request_principals, &spec.not_request_principals),
+        trust_domains: wildcards(&aliases.domains(&spec.trust_domains), &aliases.domains(&spec.not_trust_domains)),
         namespaces: wildcards(&spec.namespaces, &spec.not_namespaces),
         accounts: AnyNone {
             any: spec.service_accounts.iter().map(account).collect(),
@@ -114,7 +145,13 @@ fn operation(linker: &mut Linker<'_>, document: &Document, spec: &Spanned<istio:
         list.iter().filter_map(one).collect()
     };
     let ports = AnyNone { any: ports(&spec.ports), none: ports(&spec.not_ports) };
-    let mut paths = |list: &[String]| list.iter().map(|p| path(linker, p, &at)).collect();
+    let mut paths = |list: &[String]| -> Vec<StringMatch> {
+        let read: Vec<Option<StringMatch>> = list.iter().map(|p| path(linker, p, &at)).collect();
+        if read.contains(&None) {
+            undecidable.push("paths".to_owned());
+        }
+        read.into_iter().flatten().collect()
+    };
     let paths = AnyNone { any: paths(&spec.paths), none: paths(&spec.not_paths) };
     let hosts = |list: &[String]| list.iter().map(|h| host(h)).collect();
     Operation {
@@ -131,39 +168,49 @@ fn host(text: &str) -> StringMatch {
     match StringMatch::from_wildcard(&text.to_ascii_lowercase()) {
         StringMatch::Exact(name) => StringMatch::ExactIgnoreCase(name),
         StringMatch::Prefix(name) => StringMatch::PrefixIgnoreCase(name),
+        StringMatch::Suffix(name) => StringMatch::SuffixIgnoreCase(name),
         other => other,
     }
 }
 
-/// A path: with `*` at one end, or a template (`{*}` one segment, `{**}` the rest).
-fn path(linker: &mut Linker<'_>, text: &str, at: &Origin) -> StringMatch {
-    if !text.contains("{*") {
-        return StringMatch::from_wildcard(text);
+/// A path: with `*` at one end, or a template: `{*}` stands for one segment, `{**}` for the rest and stands last.
+fn path(linker: &mut Linker<'_>, text: &str, at: &Origin) -> Option<StringMatch> {
+    if !text.contains(['{', '}']) {
+        return Some(StringMatch::from_wildcard(text));
     }
-    let mut pattern = String::new();
-    let mut rest = text;
-    while let Some(start) = rest.find("{*") {
-        pattern.push_str(&escape(&rest[..start]));
-        let operator = &rest[start..];
-        rest = if let Some(after) = operator.strip_prefix("{**}") {
-            pattern.push_str(".*");
-            after
-        } else if let Some(after) = operator.strip_prefix("{*}") {
-            pattern.push_str("[^/]+");
-            after
-        } else {
-            pattern.push_str(&escape("{*"));
-            &operator[2..]
-        };
-    }
-    pattern.push_str(&escape(rest));
-    match Pattern::new(&pattern) {
-        Ok(pattern) => StringMatch::Regex(pattern),
+    let made = template(text).and_then(|pattern| Pattern::new(&pattern).map_err(|why| why.to_string()));
+    match made {
+        Ok(pattern) => Some(StringMatch::Regex(pattern)),
         Err(why) => {
-            linker.report(diag::bad_pattern(at.clone(), text, &why.to_string()));
-            StringMatch::Exact(text.into())
+            linker.report(diag::bad_path_template(at.clone(), text, &why));
+            None
         }
     }
+}
+
+/// A template as a regular expression, each literal segment escaped.
+fn template(text: &str) -> Result<String, String> {
+    let mut pattern = String::new();
+    let segments: Vec<&str> = text.strip_prefix('/').ok_or("it does not begin with a slash")?.split('/').collect();
+    let mut rest_seen = false;
+    for segment in segments {
+        if rest_seen {
+            return Err("nothing but a last segment may follow {**}".into());
+        }
+        pattern.push('/');
+        match segment {
+            "{*}" => pattern.push_str("[^/]+"),
+            "{**}" => {
+                rest_seen = true;
+                pattern.push_str(".*");
+            }
+            literal if literal.contains(['{', '}', '*']) => {
+                return Err("{*} and {**} are whole segments, and there is no other wildcard beside them".into());
+            }
+            literal => pattern.push_str(&escape(literal)),
+        }
+    }
+    Ok(pattern)
 }
 
 /// The text as a regular expression for itself.
@@ -178,6 +225,22 @@ pub(crate) fn escape(text: &str) -> String {
     out
 }
 
+/// `request.auth.claims[a][b]` → `a`, `b`. Quotes around a name are allowed.
+fn claim_path(key: &str) -> Option<Vec<String>> {
+    let mut rest = key.strip_prefix("request.auth.claims")?;
+    let mut path = Vec::new();
+    while !rest.is_empty() {
+        let (name, after) = rest.strip_prefix('[')?.split_once(']')?;
+        let name = name.trim_matches(['"', '\'']);
+        if name.is_empty() {
+            return None;
+        }
+        path.push(name.to_owned());
+        rest = after;
+    }
+    (!path.is_empty()).then_some(path)
+}
+
 fn condition(linker: &mut Linker<'_>, spec: &istio::Condition, at: &Origin) -> Condition {
     let header = spec.key.strip_prefix("request.headers[").and_then(|k| k.strip_suffix(']'));
     let key = match (header, spec.key.as_str()) {
@@ -186,15 +249,42 @@ fn condition(linker: &mut Linker<'_>, spec: &istio::Condition, at: &Origin) -> C
         (None, "remote.ip") => ConditionKey::RemoteIp,
         (None, "source.namespace") => ConditionKey::SourceNamespace,
         (None, "source.principal") => ConditionKey::SourcePrincipal,
+        (None, "source.serviceAccount") => ConditionKey::SourceServiceAccount,
+        (None, "source.trustDomain") => ConditionKey::SourceTrustDomain,
+        (None, "request.auth.principal") => ConditionKey::RequestPrincipal,
+        (None, "request.auth.audiences") => ConditionKey::RequestAudiences,
+        (None, "request.auth.presenter") => ConditionKey::RequestPresenter,
+        (None, key) if key.starts_with("experimental.") => {
+            linker.report(diag::experimental_attribute(at.clone(), key));
+            ConditionKey::Undecidable(key.to_owned())
+        }
         (None, "destination.ip") => ConditionKey::DestinationIp,
         (None, "destination.port") => ConditionKey::DestinationPort,
         (None, "connection.sni") => ConditionKey::Sni,
-        (None, other) => {
-            linker.report(diag::undecidable(at.clone(), other));
-            ConditionKey::Undecidable(other.to_owned())
-        }
+        (None, other) => match claim_path(other) {
+            Some(path) => ConditionKey::RequestClaim(path),
+            None => {
+                linker.report(diag::undecidable(at.clone(), other));
+                ConditionKey::Undecidable(other.to_owned())
+            }
+        },
     };
     let mut condition = Condition { key, values: wildcards(&spec.values, &spec.not_values), blocks: AnyNone::default() };
+    if spec.values.is_empty() && spec.not_values.is_empty() {
+        linker.report(diag::undecidable(at.clone(), &format!("{} without values", spec.key)));
+        condition.key = ConditionKey::Undecidable(spec.key.clone());
+    }
+    match condition.key {
+        ConditionKey::SourcePrincipal => {
+            let aliases = Aliases::new(linker);
+            condition.values = wildcards(&aliases.of(&spec.values), &aliases.of(&spec.not_values));
+        }
+        ConditionKey::SourceTrustDomain => {
+            let aliases = Aliases::new(linker);
+            condition.values = wildcards(&aliases.domains(&spec.values), &aliases.domains(&spec.not_values));
+        }
+        _ => {}
+    }
     if matches!(condition.key, ConditionKey::SourceIp | ConditionKey::RemoteIp | ConditionKey::DestinationIp) {
         let mut bad = None;
         let mut blocks = |list: &[String]| {

@@ -48,7 +48,7 @@ fn policies_without_workload(mesh: &Mesh) -> Vec<Diagnostic> {
         let chosen = running.any(|w| selects(&policy.selector, &w.labels));
         let declared = mesh.declared.iter().any(|d| here(&d.namespace) && selects(&policy.selector, &d.labels));
         if !chosen && !declared {
-            found.push(diag::policy_selects_nothing(policy.authorization.origin.clone(), &policy.selector));
+            found.push(diag::policy_selects_nothing(policy.policy.origin.clone(), &policy.selector));
         }
     }
     found

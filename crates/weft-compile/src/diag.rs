@@ -148,7 +148,6 @@ pub const CODES: &[Code] = &[
         "A healthCheck needs exactly one of http, tcp and grpc. Without it nothing is checked.",
     ),
     code("WEFT-2201", "policy fails closed", "An AuthorizationPolicy cannot be enforced as written, so what it might refuse is refused."),
-    code("WEFT-2202", "AUDIT not supported", "AUDIT policies are not acted on yet. They never affect a request."),
     code(
         "WEFT-2203",
         "condition cannot be decided",
@@ -272,6 +271,48 @@ pub const CODES: &[Code] = &[
     ),
     code("WEFT-2452", "policy limits nothing", "A RateLimit or ConcurrencyPolicy has no part that can be used. It has no effect."),
     code("WEFT-2453", "burst of a global limit", "A global limit counts in windows, so that a burst has no meaning for it. It is ignored."),
+    code(
+        "WEFT-2501",
+        "no keys of an issuer",
+        "The keys of a token issuer are not known (yet). Every token of the issuer is refused with 401.",
+    ),
+    code(
+        "WEFT-2502",
+        "bad key set",
+        "The inline `jwks` of a RequestAuthentication cannot be used. Every token of the issuer is refused with 401.",
+    ),
+    code(
+        "WEFT-2503",
+        "unknown provider",
+        "A CUSTOM policy names a provider that MeshConfig does not define. What it asks about is refused.",
+    ),
+    code(
+        "WEFT-2504",
+        "provider without service",
+        "The service of an extension provider does not exist. What is asked of it is refused, or let through where `failOpen` is set.",
+    ),
+    code("WEFT-2505", "MeshConfig elsewhere", "A ConfigMap `istio` with `mesh` stands outside of the root namespace. It is ignored."),
+    code(
+        "WEFT-2506",
+        "bad output header",
+        "A header that is to carry a claim has an illegal or reserved name, or is set twice. It is left out.",
+    ),
+    code("WEFT-2507", "two sources of keys", "A JWT rule has `jwks` and `jwksUri`. The inline keys are used."),
+    code(
+        "WEFT-2508",
+        "bad serviceAccounts",
+        "`serviceAccounts` takes no wildcard and does not stand beside principals or namespaces. The source fails closed.",
+    ),
+    code("WEFT-2509", "bad error status", "`statusOnError` is not a status from 400 to 599. 403 is used."),
+    code("WEFT-2510", "bad path template", "A path template is not of the form `/a/{*}/b/{**}`. The rule fails closed."),
+    code(
+        "WEFT-2511",
+        "experimental attribute",
+        "A condition looks at an attribute of an Envoy filter (`experimental.*`). An ALLOW rule with it never matches; for a DENY rule it always does.",
+    ),
+    code("WEFT-2512", "issuer missing", "A JWT rule has no issuer. It believes no token."),
+    code("WEFT-2513", "selector beside targetRefs", "A policy has a selector and targetRefs. The selector is ignored."),
+    code("WEFT-2514", "class target elsewhere", "A policy for a GatewayClass must be in the root namespace. It protects nothing."),
 ];
 
 /// The row of a code, if this crate has it.
@@ -468,9 +509,6 @@ pub(crate) fn policy_selects_nothing(at: Origin, selector: &weft_model::Labels) 
 pub(crate) fn policy_fails_closed(at: Origin, why: &str) -> Diagnostic {
     Diagnostic::error("WEFT-2201", at, format!("{why}; what it might refuse is refused"))
 }
-pub(crate) fn audit_unsupported(at: Origin) -> Diagnostic {
-    Diagnostic::warning("WEFT-2202", at, "AUDIT is not acted on yet; the policy has no effect")
-}
 pub(crate) fn undecidable(at: Origin, what: &str) -> Diagnostic {
     Diagnostic::error("WEFT-2203", at, format!("{what} cannot be decided: an ALLOW rule with it never matches, a DENY rule always may"))
 }
@@ -495,6 +533,55 @@ pub(crate) fn deny_without_rules(at: Origin) -> Diagnostic {
 }
 pub(crate) fn bad_port(at: Origin, port: &str) -> Diagnostic {
     Diagnostic::error("WEFT-2206", at, format!("{} is not a port; the rule fails closed", quote(port)))
+}
+pub(crate) fn no_keys(at: Origin, url: &str, why: &str) -> Diagnostic {
+    Diagnostic::warning("WEFT-2501", at, format!("no keys from {url}: {why}; tokens of the issuer are refused"))
+}
+pub(crate) fn bad_jwks(at: Origin, why: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2502", at, format!("jwks cannot be used: {why}; tokens of the issuer are refused"))
+}
+pub(crate) fn unknown_provider(at: Origin, name: &str, known: &[&str]) -> Diagnostic {
+    let known = if known.is_empty() { "none is defined".to_owned() } else { format!("there are {}", known.join(", ")) };
+    Diagnostic::error("WEFT-2503", at, format!("no extension provider {} ({known}); what the policy asks about is refused", quote(name)))
+        .fix("define it in extensionProviders of the ConfigMap istio, key mesh")
+}
+pub(crate) fn provider_not_found(at: Origin, host: &str, port: u16) -> Diagnostic {
+    Diagnostic::error("WEFT-2504", at, format!("no service {host} with port {port}: the provider cannot be asked"))
+}
+pub(crate) fn mesh_config_elsewhere(at: Origin, root: &str) -> Diagnostic {
+    Diagnostic::warning("WEFT-2505", at, format!("MeshConfig is read in namespace {root} only; it is ignored here"))
+}
+pub(crate) fn bad_output_header(at: Origin, name: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2506", at, format!("header {} cannot carry a claim; it is left out", quote(name)))
+}
+pub(crate) fn two_key_sources(at: Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2507", at, "jwks and jwksUri are both given; jwks is used")
+}
+pub(crate) fn bad_service_accounts(at: Origin, name: Option<&str>) -> Diagnostic {
+    let what = name.map_or("stand beside principals or namespaces".to_owned(), |name| format!("hold {}", quote(name)));
+    Diagnostic::error("WEFT-2508", at, format!("serviceAccounts {what}, which is not allowed; the source fails closed"))
+}
+pub(crate) fn bad_error_status(at: Origin, text: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2509", at, format!("statusOnError {} is not a status from 400 to 599; 403 is used", quote(text)))
+}
+pub(crate) fn bad_path_template(at: Origin, text: &str, why: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2510", at, format!("path {}: {why}; the rule fails closed", quote(text)))
+}
+pub(crate) fn experimental_attribute(at: Origin, key: &str) -> Diagnostic {
+    Diagnostic::error(
+        "WEFT-2511",
+        at,
+        format!("{} looks into an Envoy filter: an ALLOW rule with it never matches, a DENY rule always may", quote(key)),
+    )
+}
+pub(crate) fn issuer_missing(at: Origin) -> Diagnostic {
+    Diagnostic::error("WEFT-2512", at, "the rule has no issuer, so it believes no token")
+}
+pub(crate) fn selector_beside_targets(at: Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2513", at, "selector and targetRefs are both given; the selector is ignored")
+}
+pub(crate) fn class_target_elsewhere(at: Origin, root: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2514", at, format!("a policy for a GatewayClass must be in namespace {root}; it protects nothing here"))
 }
 pub(crate) fn peer_authentication_twice(at: Origin, first: &Origin) -> Diagnostic {
     Diagnostic::warning("WEFT-2301", at, format!("{first} has the same scope, is older and wins"))

@@ -417,6 +417,7 @@ fn policies(mesh: &Mesh, explanation: &mut Explanation, head: &RequestHead<'_>, 
         let local = IpAddr::from([127, 0, 0, 1]);
         let input = AuthorizationInput {
             peer,
+            token: None,
             source_ip: local,
             remote_ip: local,
             destination_ip: local,
@@ -446,6 +447,14 @@ fn explained(policy: &Authorization, input: &AuthorizationInput<'_>, verdict: &V
     };
     let reason = match (policy.dry_run, rule.is_some(), policy.action, decided) {
         (true, matched, ..) => format!("dry run: {} match", if matched { "would" } else { "would not" }),
+        (_, matched, AuthorizationAction::Audit, _) => {
+            format!("an AUDIT rule {}", if matched { "matches: noted" } else { "does not match" })
+        }
+        (_, true, AuthorizationAction::Custom, _) => {
+            let provider = policy.provider.as_ref().map(|p| p.name.as_str()).unwrap_or_default();
+            format!("a CUSTOM rule matches: {provider} is asked")
+        }
+        (_, false, AuthorizationAction::Custom, _) => "no CUSTOM rule matches".into(),
         (_, true, AuthorizationAction::Deny, _) => "a DENY rule matches: refused".into(),
         (_, true, AuthorizationAction::Allow, true) => "an ALLOW rule matches".into(),
         (_, true, AuthorizationAction::Allow, false) => "an ALLOW rule matches, but another policy decided".into(),

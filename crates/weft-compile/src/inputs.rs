@@ -1,7 +1,7 @@
 //! What is linked: documents, registered workloads and the settings of the mesh.
 
 use serde::{Deserialize, Serialize};
-use std::{net::SocketAddr, sync::Arc};
+use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 use weft_api::Document;
 use weft_model::{Protocol, Workload};
 
@@ -14,6 +14,8 @@ pub struct Inputs {
     pub workloads: Vec<RegisteredWorkload>,
     /// Settings.
     pub settings: MeshSettings,
+    /// Texts of key sets by the address that they were asked from ([`crate::KeySource`]), or why there is none.
+    pub key_sets: Arc<BTreeMap<String, Result<Arc<str>, String>>>,
 }
 
 /// Settings of the whole mesh.

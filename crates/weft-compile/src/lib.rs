@@ -39,7 +39,9 @@ mod authorization_rule;
 mod backend_policy;
 mod balancing;
 mod cross_checks;
+mod mesh_config;
 mod peer_authentication;
+mod request_authentication;
 
 mod concurrency;
 mod policy_attachment;
@@ -56,3 +58,4 @@ pub use link::{Linked, link};
 pub use match_text::{describe_match, describe_matches};
 pub use mesh::*;
 pub use project::{Projection, ProxyIdentity, ProxyRole, RootState, project};
+pub use request_authentication::KeySource;

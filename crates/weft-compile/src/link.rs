@@ -24,7 +24,9 @@ pub fn link(inputs: &Inputs) -> Linked {
     crate::gateway_api::link(&mut linker);
     crate::client_tls::link(&mut linker);
     crate::route_policy::link(&mut linker);
+    crate::mesh_config::link(&mut linker);
     crate::authorization::link(&mut linker);
+    crate::request_authentication::link(&mut linker);
     crate::peer_authentication::link(&mut linker);
     crate::rate_limit::link(&mut linker);
     crate::concurrency::link(&mut linker);

@@ -10,6 +10,7 @@ fn describe_text(m: &StringMatch) -> String {
         StringMatch::Prefix(t) => format!("{t}*"),
         StringMatch::PrefixIgnoreCase(t) => format!("{t}* (any case)"),
         StringMatch::Suffix(t) => format!("*{t}"),
+        StringMatch::SuffixIgnoreCase(t) => format!("*{t} (any case)"),
         StringMatch::Regex(p) => format!("~{}", p.as_str()),
         StringMatch::Present => "*".into(),
     }

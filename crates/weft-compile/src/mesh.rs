@@ -4,7 +4,7 @@
 //! `project`. All collections are ordered, so that equal inputs give equal views.
 
 use crate::{
-    authorization::ScopedAuthorization, destination_rule::DestinationRules, gateway::LinkedGateway, http_rules::ServiceRoutes,
+    authorization::ScopedPolicy, destination_rule::DestinationRules, gateway::LinkedGateway, http_rules::ServiceRoutes,
     inputs::MeshSettings, inputs::RegisteredWorkload, peer_authentication::PeerAuthentications, virtual_service::VirtualServices,
 };
 use ipnet::IpNet;
@@ -44,7 +44,17 @@ pub struct Mesh {
     pub(crate) service_connections: crate::tcp_route::ServiceConnections,
     pub(crate) gateways: Vec<LinkedGateway>,
     /// By namespace; those for all under the empty name.
-    pub(crate) authorizations: BTreeMap<String, Vec<ScopedAuthorization>>,
+    pub(crate) authorizations: BTreeMap<String, Vec<ScopedPolicy<weft_model::Authorization>>>,
+    /// By namespace; those for all under the empty name.
+    pub(crate) request_authentications: BTreeMap<String, Vec<ScopedPolicy<weft_model::RequestAuthentication>>>,
+    /// Where keys of token issuers are published.
+    pub key_sources: BTreeSet<crate::KeySource>,
+    /// Further names of the trust domain.
+    pub(crate) trust_domain_aliases: Vec<String>,
+    /// Settings for every proxy, where they differ from the default.
+    pub(crate) proxy_settings: Option<weft_model::ProxySettings>,
+    /// Providers of decisions, by name.
+    pub(crate) providers: BTreeMap<String, weft_model::ExternalAuthorization>,
     pub(crate) peer_authentications: PeerAuthentications,
     pub(crate) rate_limits: Vec<crate::rate_limit::LinkedRateLimit>,
     pub(crate) concurrency: Vec<crate::concurrency::LinkedConcurrency>,

@@ -103,7 +103,14 @@ impl Projector<'_> {
         let gateways = if self.client.gateway { self.mesh.gateway_api_keys(&proxy.namespace, &proxy.labels) } else { Vec::new() };
         let me = Protected { namespace: &proxy.namespace, labels: &proxy.labels, services: &services, gateways: &gateways };
         for policy in self.mesh.authorizations_for(&me) {
+            self.clusters.extend(policy.provider.as_ref().and_then(|p| p.cluster.clone()));
             self.view.insert(ModelValue::Authorization(policy.as_ref().clone()));
+        }
+        for policy in self.mesh.request_authentications_for(&me) {
+            self.view.insert(ModelValue::RequestAuthentication(policy.as_ref().clone()));
+        }
+        if let Some(settings) = &self.mesh.proxy_settings {
+            self.view.insert(ModelValue::Settings(settings.clone()));
         }
         if self.client.gateway {
             self.gateway(proxy);

@@ -1,7 +1,7 @@
 //! Linking and projecting a small mesh, through the public functions only.
 
 use std::{collections::BTreeSet, sync::Arc};
-use weft_compile::{Inputs, MeshSettings, ProxyIdentity, ProxyRole, RegisteredPort, RegisteredWorkload, RootState, link, project};
+use weft_compile::{Inputs, ProxyIdentity, ProxyRole, RegisteredPort, RegisteredWorkload, RootState, link, project};
 use weft_model::{ModelValue, Origin, Protocol, Root, SpiffeId, Workload};
 
 fn workload(name: &str, app: &str, version: &str, port: u16, listener: u16) -> RegisteredWorkload {
@@ -28,7 +28,7 @@ fn workload(name: &str, app: &str, version: &str, port: u16, listener: u16) -> R
 
 fn inputs(yaml: &str, workloads: Vec<RegisteredWorkload>) -> Inputs {
     let parsed = weft_api::parse(yaml, "mesh.yaml");
-    Inputs { documents: parsed.documents.into_iter().map(Arc::new).collect(), workloads, settings: MeshSettings::default() }
+    Inputs { documents: parsed.documents.into_iter().map(Arc::new).collect(), workloads, ..Inputs::default() }
 }
 
 fn sidecar(name: &str) -> ProxyIdentity {

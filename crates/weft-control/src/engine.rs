@@ -199,7 +199,12 @@ impl Engine {
     }
 
     fn inputs(&self) -> Inputs {
-        Inputs { documents: self.catalogue.documents(), workloads: self.registry.catalogue(), settings: self.settings.clone() }
+        Inputs {
+            documents: self.catalogue.documents(),
+            workloads: self.registry.catalogue(),
+            settings: self.settings.clone(),
+            ..Inputs::default()
+        }
     }
 
     /// Links, and publishes a new generation if what goes in differs. `told` publishes anyway: the diagnostics may differ.

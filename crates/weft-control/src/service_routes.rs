@@ -177,6 +177,7 @@ pub(crate) fn policies(mesh: &Mesh, service: &MeshService, view: &View) -> Vec<A
 fn own_policies(value: &ModelValue) -> Vec<AppliedPolicy> {
     match value {
         ModelValue::Authorization(policy) => vec![authorization(policy)],
+        ModelValue::RequestAuthentication(policy) => vec![request_authentication(policy)],
         ModelValue::Inbound(inbound) => mutual_tls(inbound),
         _ => Vec::new(),
     }
@@ -186,14 +187,24 @@ fn authorization(policy: &Authorization) -> AppliedPolicy {
     let action = match policy.action {
         AuthorizationAction::Allow => "ALLOW",
         AuthorizationAction::Deny => "DENY",
+        AuthorizationAction::Audit => "AUDIT",
+        AuthorizationAction::Custom => "CUSTOM",
     };
     let summary = match (policy.rules.len(), policy.action) {
         (0, AuthorizationAction::Allow) => "nothing is let through".to_owned(),
         (0, AuthorizationAction::Deny) => "nothing is refused".to_owned(),
+        (0, AuthorizationAction::Audit) => "nothing is noted".to_owned(),
+        (0, AuthorizationAction::Custom) => "nobody is asked".to_owned(),
         (n, _) => format!("{n} rule{}", if n == 1 { "" } else { "s" }),
     };
     let dry_run = if policy.dry_run { ", only watched (dry run)" } else { "" };
     policy_of(&policy.origin, action.to_owned(), format!("{action}: {summary}{dry_run}"), "AuthorizationPolicy", &policy.name)
+}
+
+fn request_authentication(policy: &weft_model::RequestAuthentication) -> AppliedPolicy {
+    let issuers: Vec<&str> = policy.rules.iter().map(|rule| rule.issuer.as_str()).collect();
+    let summary = format!("tokens of {} are checked", issuers.join(", "));
+    policy_of(&policy.origin, "TOKEN".to_owned(), summary, "RequestAuthentication", &policy.name)
 }
 
 fn mutual_tls(inbound: &Inbound) -> Vec<AppliedPolicy> {

@@ -1,6 +1,6 @@
 //! Authorization: who may do what to a workload (Istio's AuthorizationPolicy), decided in one place.
 
-use crate::{Origin, RequestHead, SpiffeId, StringMatch};
+use crate::{ExternalAuthorization, Origin, RequestHead, SpiffeId, StringMatch, Token};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::net::IpAddr;
@@ -14,6 +14,10 @@ pub enum AuthorizationAction {
     Allow,
     /// Refuse.
     Deny,
+    /// Note it; never changes the outcome.
+    Audit,
+    /// Ask a service, before everything else.
+    Custom,
 }
 
 /// One policy that applies to the workload.
@@ -28,6 +32,9 @@ pub struct Authorization {
     /// Only watched: a decision is recorded, never enforced (annotation `istio.io/dry-run`).
     #[serde(default, skip_serializing_if = "crate::is_default")]
     pub dry_run: bool,
+    /// Who is asked, for CUSTOM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provider: Option<Box<ExternalAuthorization>>,
     /// Where it was written.
     pub origin: Origin,
 }
@@ -85,6 +92,12 @@ pub struct Source {
     /// Peer identity in the form `<trust-domain>/ns/<ns>/sa/<sa>`.
     #[serde(skip_serializing_if = "AnyNone::is_empty")]
     pub principals: AnyNone<StringMatch>,
+    /// `issuer/subject` of the token.
+    #[serde(skip_serializing_if = "AnyNone::is_empty")]
+    pub request_principals: AnyNone<StringMatch>,
+    /// Trust domain of the peer.
+    #[serde(skip_serializing_if = "AnyNone::is_empty")]
+    pub trust_domains: AnyNone<StringMatch>,
     /// Peer namespace.
     #[serde(skip_serializing_if = "AnyNone::is_empty")]
     pub namespaces: AnyNone<StringMatch>,
@@ -149,6 +162,18 @@ pub enum ConditionKey {
     SourceNamespace,
     /// `source.principal`.
     SourcePrincipal,
+    /// `source.serviceAccount`: `namespace/account`.
+    SourceServiceAccount,
+    /// `source.trustDomain`.
+    SourceTrustDomain,
+    /// `request.auth.principal`.
+    RequestPrincipal,
+    /// `request.auth.audiences`.
+    RequestAudiences,
+    /// `request.auth.presenter`.
+    RequestPresenter,
+    /// `request.auth.claims[a][b]`.
+    RequestClaim(Vec<String>),
     /// `destination.ip`.
     DestinationIp,
     /// `destination.port`.
@@ -164,6 +189,8 @@ pub enum ConditionKey {
 pub struct AuthorizationInput<'a> {
     /// Proven identity of the peer.
     pub peer: Option<&'a SpiffeId>,
+    /// The token that was checked, where there is one.
+    pub token: Option<&'a Token>,
     /// Address of the connection's other end.
     pub source_ip: IpAddr,
     /// Address of the client behind trusted proxies; the same where there is none.
@@ -199,15 +226,43 @@ impl Verdict<'_> {
 }
 
 /// Istio's order: a matching DENY refuses; without ALLOW policies all is allowed; a matching ALLOW lets through; else refused.
+/// CUSTOM is asked before ([`custom`]), AUDIT never changes the outcome ([`audited`]), and dry runs neither ([`shadow`]).
 pub fn authorize<'a>(policies: impl Iterator<Item = &'a Authorization> + Clone, input: &AuthorizationInput<'_>) -> Verdict<'a> {
-    let enforced = policies.filter(|p| !p.dry_run);
+    verdict(policies.filter(|p| !p.dry_run), input)
+}
+
+/// What the outcome would be if the policies that are only watched were enforced as well; `None` when there are none of these.
+pub fn shadow<'a>(policies: impl Iterator<Item = &'a Authorization> + Clone, input: &AuthorizationInput<'_>) -> Option<Verdict<'a>> {
+    let watched = |p: &&Authorization| p.dry_run && matches!(p.action, AuthorizationAction::Allow | AuthorizationAction::Deny);
+    policies.clone().any(|p| watched(&p)).then(|| verdict(policies, input))
+}
+
+/// The CUSTOM policies that want their provider to be asked about this call, with the rule that says so.
+pub fn custom<'a>(
+    policies: impl Iterator<Item = &'a Authorization>,
+    input: &AuthorizationInput<'_>,
+) -> impl Iterator<Item = (&'a Authorization, &'a Origin)> {
+    let enforced = policies.filter(|p| p.action == AuthorizationAction::Custom && !p.dry_run);
+    enforced.filter_map(|p| p.matching_rule(input).map(|rule| (p, &rule.origin)))
+}
+
+/// The AUDIT policies that match.
+pub fn audited<'a>(
+    policies: impl Iterator<Item = &'a Authorization>,
+    input: &AuthorizationInput<'_>,
+) -> impl Iterator<Item = (&'a Authorization, &'a Origin)> {
+    let audits = policies.filter(|p| p.action == AuthorizationAction::Audit && !p.dry_run);
+    audits.filter_map(|p| p.matching_rule(input).map(|rule| (p, &rule.origin)))
+}
+
+fn verdict<'a>(policies: impl Iterator<Item = &'a Authorization> + Clone, input: &AuthorizationInput<'_>) -> Verdict<'a> {
     let matching = |action: AuthorizationAction| {
-        enforced.clone().filter(move |p| p.action == action).find_map(|p| p.matching_rule(input).map(|r| (p, &r.origin)))
+        policies.clone().filter(move |p| p.action == action).find_map(|p| p.matching_rule(input).map(|r| (p, &r.origin)))
     };
     if let Some((policy, rule)) = matching(AuthorizationAction::Deny) {
         return Verdict::Denied(policy, rule);
     }
-    match (matching(AuthorizationAction::Allow), enforced.clone().find(|p| p.action == AuthorizationAction::Allow)) {
+    match (matching(AuthorizationAction::Allow), policies.clone().find(|p| p.action == AuthorizationAction::Allow)) {
         (Some((policy, rule)), _) => Verdict::Allowed(policy, rule),
         (None, Some(first)) => Verdict::NotAllowed(first),
         (None, None) => Verdict::AllowedByDefault,
@@ -217,37 +272,57 @@ pub fn authorize<'a>(policies: impl Iterator<Item = &'a Authorization> + Clone, 
 impl Authorization {
     /// The first rule that matches.
     pub fn matching_rule(&self, input: &AuthorizationInput<'_>) -> Option<&AuthorizationRule> {
-        self.rules.iter().find(|r| r.matches(self.action, input))
+        // What cannot be seen counts as a match where a match refuses (or asks), and as none where it lets through.
+        let closed = matches!(self.action, AuthorizationAction::Deny | AuthorizationAction::Custom);
+        self.rules.iter().find(|r| r.matches(closed, input))
     }
 }
 
 impl AuthorizationRule {
-    fn matches(&self, action: AuthorizationAction, input: &AuthorizationInput<'_>) -> bool {
-        let deny = action == AuthorizationAction::Deny;
-        (self.from.is_empty() || self.from.iter().any(|s| s.matches(deny, input)))
-            && (self.to.is_empty() || self.to.iter().any(|o| o.matches(deny, input)))
-            && self.when.iter().all(|c| c.matches(deny, input))
+    fn matches(&self, closed: bool, input: &AuthorizationInput<'_>) -> bool {
+        (self.from.is_empty() || self.from.iter().any(|s| s.matches(closed, input)))
+            && (self.to.is_empty() || self.to.iter().any(|o| o.matches(closed, input)))
+            && self.when.iter().all(|c| c.matches(closed, input))
     }
 }
 
+fn text(list: &AnyNone<StringMatch>, value: Option<&str>) -> bool {
+    list.matches(value, |m, v| m.matches(v))
+}
+
+/// `namespace/account`, compared whole and without making the text.
+fn account(list: &AnyNone<StringMatch>, peer: Option<&SpiffeId>) -> bool {
+    list.matches(peer, |m, peer| match m {
+        StringMatch::Exact(want) => want.split_once('/') == Some((peer.namespace(), peer.account())),
+        other => other.matches(&format!("{}/{}", peer.namespace(), peer.account())),
+    })
+}
+
+fn address(list: &AnyNone<IpNet>, value: IpAddr) -> bool {
+    list.matches(Some(value.to_canonical()), |net, v: IpAddr| net.contains(&v))
+}
+
 impl Source {
-    fn matches(&self, deny: bool, input: &AuthorizationInput<'_>) -> bool {
-        let principal = input.peer.map(SpiffeId::principal);
-        let account = input.peer.map(|p| format!("{}/{}", p.namespace(), p.account()));
-        let text = |list: &AnyNone<StringMatch>, value: Option<&str>| list.matches(value, |m, v| m.matches(v));
-        let ip = |list: &AnyNone<IpNet>, value| list.matches(Some(value), |net, v: IpAddr| net.contains(&v.to_canonical()));
-        (self.undecidable.is_empty() || deny)
-            && text(&self.principals, principal.as_deref())
+    fn matches(&self, closed: bool, input: &AuthorizationInput<'_>) -> bool {
+        // A token is part of HTTP: on TCP nobody can say.
+        let token = match input.http {
+            None => self.request_principals.is_empty() || closed,
+            Some(_) => text(&self.request_principals, input.token.and_then(|t| t.principal.as_deref())),
+        };
+        (self.undecidable.is_empty() || closed)
+            && token
+            && text(&self.principals, input.peer.map(SpiffeId::principal))
+            && text(&self.trust_domains, input.peer.map(SpiffeId::trust_domain))
             && text(&self.namespaces, input.peer.map(SpiffeId::namespace))
-            && text(&self.accounts, account.as_deref())
-            && ip(&self.ip_blocks, input.source_ip)
-            && ip(&self.remote_ip_blocks, input.remote_ip)
+            && account(&self.accounts, input.peer)
+            && address(&self.ip_blocks, input.source_ip)
+            && address(&self.remote_ip_blocks, input.remote_ip)
     }
 }
 
 impl Operation {
-    fn matches(&self, deny: bool, input: &AuthorizationInput<'_>) -> bool {
-        if !(self.undecidable.is_empty() || deny) {
+    fn matches(&self, closed: bool, input: &AuthorizationInput<'_>) -> bool {
+        if !(self.undecidable.is_empty() || closed) {
             return false;
         }
         if !self.ports.matches(Some(input.destination_port), |p, v| *p == v) {
@@ -255,46 +330,65 @@ impl Operation {
         }
         let asks_http = !(self.hosts.is_empty() && self.methods.is_empty() && self.paths.is_empty());
         match input.http {
-            None => !asks_http || deny,
+            None => !asks_http || closed,
             Some(request) => {
-                let text = |list: &AnyNone<StringMatch>, value: &str| list.matches(Some(value), |m, v| m.matches(v));
-                (text(&self.hosts, request.host) || text(&self.hosts, request.authority))
-                    && text(&self.methods, request.method)
-                    && text(&self.paths, request.path)
+                self.host_matches(request) && text(&self.methods, Some(request.method)) && text(&self.paths, Some(request.path))
             }
         }
+    }
+
+    /// With and without the port: a name that is wanted may be written in either form, and one that is not wanted is neither.
+    fn host_matches(&self, request: &RequestHead<'_>) -> bool {
+        let is = |m: &StringMatch| m.matches(request.host) || m.matches(request.authority);
+        (self.hosts.any.is_empty() || self.hosts.any.iter().any(is)) && !self.hosts.none.iter().any(is)
     }
 }
 
 impl Condition {
-    fn matches(&self, deny: bool, input: &AuthorizationInput<'_>) -> bool {
-        let text = |value: Option<&str>| self.values.matches(value, |m, v| m.matches(v));
-        let ip = |value| self.blocks.matches(Some(value), |net, v: IpAddr| net.contains(&v.to_canonical()));
+    fn matches(&self, closed: bool, input: &AuthorizationInput<'_>) -> bool {
+        let text = |value: Option<&str>| text(&self.values, value);
+        let token = |of: &dyn Fn(&Token) -> bool| match (input.http, input.token) {
+            (None, _) => closed,
+            (Some(_), Some(token)) => of(token),
+            (Some(_), None) => self.values.any.is_empty(),
+        };
         match &self.key {
-            ConditionKey::Undecidable(_) => deny,
-            ConditionKey::SourceIp => ip(input.source_ip),
-            ConditionKey::RemoteIp => ip(input.remote_ip),
-            ConditionKey::DestinationIp => ip(input.destination_ip),
+            ConditionKey::Undecidable(_) => closed,
+            ConditionKey::SourceIp => address(&self.blocks, input.source_ip),
+            ConditionKey::RemoteIp => address(&self.blocks, input.remote_ip),
+            ConditionKey::DestinationIp => address(&self.blocks, input.destination_ip),
             ConditionKey::DestinationPort => text(Some(&input.destination_port.to_string())),
             ConditionKey::Sni => text(input.sni),
             ConditionKey::SourceNamespace => text(input.peer.map(SpiffeId::namespace)),
-            ConditionKey::SourcePrincipal => text(input.peer.map(SpiffeId::principal).as_deref()),
+            ConditionKey::SourcePrincipal => text(input.peer.map(SpiffeId::principal)),
+            ConditionKey::SourceTrustDomain => text(input.peer.map(SpiffeId::trust_domain)),
+            ConditionKey::SourceServiceAccount => account(&self.values, input.peer),
+            ConditionKey::RequestPrincipal => token(&|t| text(t.principal.as_deref())),
+            ConditionKey::RequestPresenter => token(&|t| text(t.presenter())),
+            ConditionKey::RequestAudiences => token(&|t| self.some_matches(&t.audiences())),
+            ConditionKey::RequestClaim(path) => token(&|t| self.some_matches(&t.claim(path))),
             ConditionKey::Header(name) => match input.http {
-                None => deny,
-                Some(request) => self.header_matches(deny, request, name),
+                None => closed,
+                Some(request) => self.header_matches(closed, request, name),
             },
         }
     }
 
+    /// Of several values that the issuer has signed, one that is wanted is enough, and none may be one that is not wanted.
+    fn some_matches(&self, values: &[impl AsRef<str>]) -> bool {
+        let is = |list: &[StringMatch]| values.iter().any(|v| list.iter().any(|m| m.matches(v.as_ref())));
+        (self.values.any.is_empty() || is(&self.values.any)) && !is(&self.values.none)
+    }
+
     /// Each value by itself: DENY matches if any does, ALLOW only if all do, so that a repeated header can not smuggle one in.
-    fn header_matches(&self, deny: bool, request: &RequestHead<'_>, name: &str) -> bool {
+    fn header_matches(&self, closed: bool, request: &RequestHead<'_>, name: &str) -> bool {
         let values: Vec<Option<&str>> = request.headers.get_all(name).iter().map(|v| v.to_str().ok()).collect();
         let one = |value: &Option<&str>| match value {
             // Undecodable: it may be anything, so DENY matches and ALLOW does not.
-            None => deny,
+            None => closed,
             Some(text) => self.values.matches(Some(*text), |m, v| m.matches(v)),
         };
-        match (values.is_empty(), deny) {
+        match (values.is_empty(), closed) {
             (true, _) => self.values.any.is_empty(),
             (false, true) => values.iter().any(one),
             (false, false) => values.iter().all(one),
@@ -308,7 +402,7 @@ mod tests {
     use http::HeaderMap;
 
     fn policy(action: AuthorizationAction, rules: Vec<AuthorizationRule>) -> Authorization {
-        Authorization { name: "default/p".into(), action, rules, dry_run: false, origin: Origin::built_in("p") }
+        Authorization { name: "default/p".into(), action, rules, dry_run: false, provider: None, origin: Origin::built_in("p") }
     }
     fn get(paths: &[&str]) -> AuthorizationRule {
         let any = paths.iter().map(|p| StringMatch::from_wildcard(p)).collect();
@@ -322,6 +416,7 @@ mod tests {
         let ip: IpAddr = "127.0.0.1".parse().expect("ip");
         let input = AuthorizationInput {
             peer: peer.as_ref(),
+            token: None,
             source_ip: ip,
             remote_ip: ip,
             destination_ip: ip,

@@ -42,6 +42,8 @@ pub struct SpiffeId {
     trust_domain: String,
     namespace: String,
     account: String,
+    /// The id without its scheme, so that policies compare it without making it anew.
+    principal: String,
 }
 string_form!(SpiffeId);
 
@@ -60,7 +62,8 @@ impl SpiffeId {
         if trust_domain.bytes().any(|b| b.is_ascii_uppercase()) {
             return Err(NameError(format!("trust domain {trust_domain:?} must be in lower case")));
         }
-        let id = Self { trust_domain: trust_domain.into(), namespace: namespace.into(), account: account.into() };
+        let principal = format!("{trust_domain}/ns/{namespace}/sa/{account}");
+        let id = Self { trust_domain: trust_domain.into(), namespace: namespace.into(), account: account.into(), principal };
         match id.to_string().len() <= SPIFFE_ID_BYTES_MAX {
             true => Ok(id),
             false => Err(NameError(format!("a SPIFFE ID may have {SPIFFE_ID_BYTES_MAX} bytes at most"))),
@@ -79,14 +82,14 @@ impl SpiffeId {
         &self.account
     }
     /// Istio's principal form: the id without its scheme, e.g. `cluster.local/ns/default/sa/reviews`.
-    pub fn principal(&self) -> String {
-        format!("{}/ns/{}/sa/{}", self.trust_domain, self.namespace, self.account)
+    pub fn principal(&self) -> &str {
+        &self.principal
     }
 }
 
 impl fmt::Display for SpiffeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "spiffe://{}/ns/{}/sa/{}", self.trust_domain, self.namespace, self.account)
+        write!(f, "spiffe://{}", self.principal)
     }
 }
 

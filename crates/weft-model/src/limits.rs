@@ -28,3 +28,9 @@ pub const EXPRESSION_DEPTH_MAX: usize = 32;
 pub const EXPRESSION_NODES_MAX: usize = 512;
 /// Longest key of a rate limit or bulkhead, in bytes; a longer one is replaced by its hash.
 pub const LIMIT_KEY_BYTES_MAX: usize = 256;
+/// Longest token (JWT) that is read, in bytes.
+pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
+/// Most keys of one issuer.
+pub const JWKS_KEYS_MAX: usize = 64;
+/// Longest JWK set, in bytes.
+pub const JWKS_BYTES_MAX: usize = 256 * 1024;

@@ -133,6 +133,8 @@ pub enum StringMatch {
     PrefixIgnoreCase(String),
     /// Ends with.
     Suffix(String),
+    /// Ends with, ASCII case ignored.
+    SuffixIgnoreCase(String),
     /// Matches as a whole.
     Regex(Pattern),
     /// Present and not empty.
@@ -149,6 +151,10 @@ impl StringMatch {
             Self::Prefix(want) => text.starts_with(want.as_str()),
             Self::PrefixIgnoreCase(want) => head(want.len()).is_some_and(|h| h.eq_ignore_ascii_case(want.as_bytes())),
             Self::Suffix(want) => text.ends_with(want.as_str()),
+            Self::SuffixIgnoreCase(want) => {
+                let tail = text.len().checked_sub(want.len()).and_then(|at| text.as_bytes().get(at..));
+                tail.is_some_and(|t| t.eq_ignore_ascii_case(want.as_bytes()))
+            }
             Self::Regex(pattern) => pattern.is_match(text),
             Self::Present => !text.is_empty(),
         }

@@ -1,8 +1,8 @@
 //! The view: what one proxy needs, as named values with content hashes. This is what travels.
 
 use crate::{
-    Authorization, Cluster, ClusterName, ConcurrencyPolicy, Endpoints, GatewayListeners, Inbound, RateLimit, RouteTable, RouteTableName,
-    Service, TcpRoute, Telemetry,
+    Authorization, Cluster, ClusterName, ConcurrencyPolicy, Endpoints, GatewayListeners, Inbound, ProxySettings, RateLimit,
+    RequestAuthentication, RouteTable, RouteTableName, Service, TcpRoute, Telemetry,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -17,6 +17,10 @@ pub enum ModelValue {
     Inbound(Inbound),
     /// A policy that applies to it.
     Authorization(Authorization),
+    /// Tokens that it believes.
+    RequestAuthentication(RequestAuthentication),
+    /// Settings of the mesh, where they differ from the default.
+    Settings(ProxySettings),
     /// A gateway's listeners.
     GatewayListeners(GatewayListeners),
     /// A service that it calls.
@@ -61,6 +65,8 @@ impl ModelValue {
         match self {
             Self::Inbound(_) => ResourceName::Inbound,
             Self::Authorization(a) => ResourceName::Authorization(a.name.clone()),
+            Self::RequestAuthentication(a) => ResourceName::RequestAuthentication(a.name.clone()),
+            Self::Settings(_) => ResourceName::Settings,
             Self::GatewayListeners(_) => ResourceName::GatewayListeners,
             Self::Service(s) => ResourceName::Service(s.host.to_string()),
             Self::RouteTable(t) => ResourceName::RouteTable(t.name.clone()),
@@ -88,6 +94,10 @@ pub enum ResourceName {
     Inbound,
     /// `authorization/<ns>/<name>`.
     Authorization(String),
+    /// `request-authentication/<ns>/<name>`.
+    RequestAuthentication(String),
+    /// `settings`.
+    Settings,
     /// `gateway-listeners`.
     GatewayListeners,
     /// `service/<host>`.
@@ -118,6 +128,8 @@ impl fmt::Display for ResourceName {
         match self {
             Self::Inbound => f.write_str("inbound"),
             Self::Authorization(name) => write!(f, "authorization/{name}"),
+            Self::RequestAuthentication(name) => write!(f, "request-authentication/{name}"),
+            Self::Settings => f.write_str("settings"),
             Self::GatewayListeners => f.write_str("gateway-listeners"),
             Self::Service(host) => write!(f, "service/{host}"),
             Self::RouteTable(name) => write!(f, "routes/{name}"),
@@ -139,6 +151,8 @@ impl FromStr for ResourceName {
             ("inbound", "") => Ok(Self::Inbound),
             ("gateway-listeners", "") => Ok(Self::GatewayListeners),
             ("telemetry", "") => Ok(Self::Telemetry),
+            ("settings", "") => Ok(Self::Settings),
+            ("request-authentication", name) if !name.is_empty() => Ok(Self::RequestAuthentication(name.into())),
             ("authorization", name) if !name.is_empty() => Ok(Self::Authorization(name.into())),
             ("service", host) if !host.is_empty() => Ok(Self::Service(host.into())),
             ("routes", name) => name.parse().map(Self::RouteTable),
@@ -245,6 +259,8 @@ mod tests {
             "gateway-listeners",
             "telemetry",
             "authorization/default/allow",
+            "request-authentication/default/jwt",
+            "settings",
             "service/reviews.default.svc.cluster.local",
             "routes/mesh/reviews.default.svc.cluster.local/9080",
             "routes/gateway/80",

@@ -174,6 +174,12 @@ pub struct RequestRecord {
     /// Authorization.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyDecision>,
+    /// What the policies that are only watched (`istio.io/dry-run`) would have decided.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<PolicyDecision>,
+    /// AUDIT policies that match.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub audited: Vec<PolicyDecision>,
     /// Cluster.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub cluster: String,

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 use weft_api::Diagnostic;
-use weft_compile::{Inputs, Mesh, MeshSettings, Projection, ProxyIdentity, ProxyRole, RegisteredPort, RegisteredWorkload, link, project};
+use weft_compile::{Inputs, Mesh, Projection, ProxyIdentity, ProxyRole, RegisteredPort, RegisteredWorkload, link, project};
 use weft_model::{Labels, Origin, Protocol, Root, SpiffeId, Workload};
 
 /// A linked mesh with the proxies of its workloads.
@@ -37,7 +37,7 @@ impl Running {
             registered.push(workload);
         }
         let documents = parsed.documents.into_iter().map(Arc::new).collect();
-        let linked = link(&Inputs { documents, workloads: registered, settings: MeshSettings::default() });
+        let linked = link(&Inputs { documents, workloads: registered, ..Inputs::default() });
         let mut diagnostics = parsed.diagnostics;
         diagnostics.extend(linked.diagnostics);
         diagnostics.sort_by_key(|d| d.origin.line);

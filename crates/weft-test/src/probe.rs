@@ -8,7 +8,8 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use std::net::{IpAddr, Ipv4Addr};
 use weft_compile::{Projection, RootState};
 use weft_model::{
-    AuthorizationInput, ModelValue, RequestHead, ResourceName, Root, RouteAction, RouteTableName, SpiffeId, Verdict, authorize, host_of,
+    AuthorizationInput, JwtRule, ModelValue, RequestHead, ResourceName, Root, RouteAction, RouteTableName, SpiffeId, Token, Verdict,
+    audited, authorize, custom, host_of, shadow,
 };
 
 /// The line with its answer behind `=>`.
@@ -124,15 +125,29 @@ fn inbound(running: &Running, who: &str, what: &str) -> String {
     let (method, path) = (words.get(1).copied().unwrap_or("GET"), words.get(2).copied().unwrap_or("/"));
     let host = headers.get("host").and_then(|v| v.to_str().ok()).unwrap_or("localhost").to_owned();
     let name = host_of(&host);
-    let head = RequestHead { method, scheme: "http", authority: &host, host: &name, path, query: None, headers: &headers, claims: None };
+    let token = headers.get("claims").and_then(|v| v.to_str().ok()).map(token);
+    let head = RequestHead {
+        method,
+        scheme: "http",
+        authority: &host,
+        host: &name,
+        path,
+        query: None,
+        headers: &headers,
+        claims: token.as_ref().map(|t| &t.claims),
+    };
     let source = headers.get("source-ip").and_then(|v| v.to_str().ok()).unwrap_or("10.0.0.1");
     let source: IpAddr = source.parse().expect("an address");
-    judge(&projection, &input(peer.as_ref(), source, port, (method != "tcp").then_some(&head)))
+    judge(
+        &projection,
+        &AuthorizationInput { token: token.as_ref(), ..input(peer.as_ref(), source, port, (method != "tcp").then_some(&head)) },
+    )
 }
 
 fn input<'a>(peer: Option<&'a SpiffeId>, source: IpAddr, port: u16, http: Option<&'a RequestHead<'a>>) -> AuthorizationInput<'a> {
     AuthorizationInput {
         peer,
+        token: None,
         source_ip: source,
         remote_ip: source,
         destination_ip: IpAddr::from([10, 0, 0, 2]),
@@ -148,10 +163,45 @@ fn judge(projection: &Projection, input: &AuthorizationInput<'_>) -> String {
         ModelValue::Authorization(a) => Some(a),
         _ => None,
     });
-    match authorize(policies, input) {
+    let mut notes = String::new();
+    for (policy, rule) in custom(policies.clone(), input) {
+        let provider = policy.provider.as_ref().map(|p| p.name.as_str()).unwrap_or_default();
+        notes.push_str(&format!("; asks {provider} for {} {}", policy.name, place(rule)));
+    }
+    for (policy, rule) in audited(policies.clone(), input) {
+        notes.push_str(&format!("; noted by {} {}", policy.name, place(rule)));
+    }
+    if let Some(verdict) = shadow(policies.clone(), input) {
+        notes.push_str(&format!("; dry run: {}", verdict_text(&verdict)));
+    }
+    format!("{}{notes}", verdict_text(&authorize(policies, input)))
+}
+
+fn verdict_text(verdict: &Verdict<'_>) -> String {
+    match verdict {
         Verdict::AllowedByDefault => "allowed, no policy".into(),
         Verdict::Allowed(p, rule) => format!("allowed by {} {}", p.name, place(rule)),
         Verdict::Denied(p, rule) => format!("403 denied by {} {}", p.name, place(rule)),
         Verdict::NotAllowed(p) => format!("403 not allowed by {} {}", p.name, place(&p.origin)),
     }
+}
+
+/// A checked token of `iss=a;sub=b;groups=x|y`: lists are written with `|`, nested claims with `/`.
+fn token(text: &str) -> Token {
+    let mut claims = serde_json::Map::new();
+    for (name, value) in text.split(';').filter_map(|pair| pair.split_once('=')) {
+        let value = match value.contains('|') {
+            true => value.split('|').collect::<Vec<_>>().into(),
+            false => serde_json::Value::from(value),
+        };
+        match name.split_once('/') {
+            Some((outer, inner)) => {
+                let object = claims.entry(outer).or_insert_with(|| serde_json::Value::Object(serde_json::Map::new()));
+                object[inner] = value;
+            }
+            None => drop(claims.insert(name.to_owned(), value)),
+        }
+    }
+    let issuer = claims.get("iss").and_then(|v| v.as_str()).unwrap_or_default().to_owned();
+    Token::new(claims, &JwtRule { issuer, ..JwtRule::default() })
 }

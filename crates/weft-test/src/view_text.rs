@@ -5,7 +5,7 @@ use std::fmt::Write;
 use weft_compile::{RootState, describe_matches};
 use weft_model::{
     Authorization, Backend, Cluster, Cors, Endpoints, Fallback, FallbackTo, GatewayListeners, HeaderEdits, HttpRoute, Inbound, ModelValue,
-    Origin, PathRewrite, Ppm, Redirect, Retry, RouteAction, RouteTable, Service, Target, TcpRoutes, Telemetry,
+    Origin, PathRewrite, Ppm, Redirect, RequestAuthentication, Retry, RouteAction, RouteTable, Service, Target, TcpRoutes, Telemetry,
 };
 
 /// The view of `who` with `roots`.
@@ -21,6 +21,10 @@ pub(crate) fn view(running: &Running, who: &str, roots: &[&str]) -> String {
         match versioned.value.as_ref() {
             ModelValue::Inbound(v) => inbound(&mut out, v),
             ModelValue::Authorization(v) => authorization(&mut out, v),
+            ModelValue::RequestAuthentication(v) => request_authentication(&mut out, v),
+            ModelValue::Settings(v) => {
+                let _ = writeln!(out, "settings {} {}", json(v), place(&v.origin));
+            }
             ModelValue::GatewayListeners(v) => listeners(&mut out, v),
             ModelValue::Service(v) => service(&mut out, v),
             ModelValue::RouteTable(v) => route_table(&mut out, v),
@@ -122,9 +126,41 @@ model_json!(
     weft_model::Probe
 );
 
+impl From<weft_model::ProxySettings> for ModelJson {
+    fn from(value: weft_model::ProxySettings) -> Self {
+        without_origin(&value)
+    }
+}
+impl From<weft_model::ExternalAuthorization> for ModelJson {
+    fn from(value: weft_model::ExternalAuthorization) -> Self {
+        without_origin(&value)
+    }
+}
+impl From<weft_model::JwtRule> for ModelJson {
+    fn from(value: weft_model::JwtRule) -> Self {
+        without_origin(&value)
+    }
+}
+
+fn without_origin(value: &impl serde::Serialize) -> ModelJson {
+    let mut json = serde_json::to_value(value).unwrap_or_default();
+    json.as_object_mut().map(|fields| fields.shift_remove("origin"));
+    ModelJson(json.to_string().replace('"', "").replace(',', ", "))
+}
+
+fn request_authentication(out: &mut String, v: &RequestAuthentication) {
+    let _ = writeln!(out, "request-authentication {} {}", v.name, place(&v.origin));
+    for rule in &v.rules {
+        let _ = writeln!(out, "  rule {} {}", json(rule), place(&rule.origin));
+    }
+}
+
 fn authorization(out: &mut String, v: &Authorization) {
     let dry = if v.dry_run { " dry-run" } else { "" };
     let _ = writeln!(out, "authorization {} {:?}{dry} {}", v.name, v.action, place(&v.origin));
+    if let Some(provider) = &v.provider {
+        let _ = writeln!(out, "  provider {}", json(provider.as_ref()));
+    }
     for rule in &v.rules {
         let mut parts: Vec<String> = rule.from.iter().map(|s| format!("from {}", json(s))).collect();
         parts.extend(rule.to.iter().map(|o| format!("to {}", json(o))));

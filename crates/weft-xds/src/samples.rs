@@ -50,6 +50,12 @@ pub(crate) fn one_of_each() -> Vec<ModelValue> {
         inbound(1),
         value("Authorization", json!({ "name": "default/allow", "action": "ALLOW", "rules": [rule], "origin": origin("allow", 5) })),
         value(
+            "RequestAuthentication",
+            json!({ "name": "default/jwt", "rules": [{ "issuer": "https://issuer.example", "keys": [{ "kid": "a", "material": { "ed25519": { "x": "AQ" } } }],
+                "locations": [{ "header": { "name": "authorization", "prefix": "Bearer " } }], "origin": origin("jwt", 4) }], "origin": origin("jwt", 2) }),
+        ),
+        value("Settings", json!({ "path_normalization": "STRICT", "trusted_proxies": 2, "origin": origin("istio", 1) })),
+        value(
             "GatewayListeners",
             json!({ "labels": { "istio": "ingressgateway" }, "listeners": [
             { "name": "http", "port": 80, "protocol": "HTTP", "hosts": ["*"], "origin": origin("gw", 3) }] }),

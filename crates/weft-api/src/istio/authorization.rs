@@ -19,7 +19,6 @@ object! {
         /// Rules. No rules: nothing matches.
         rules: Vec<Spanned<Rule>> = "rules",
     }
-    later ["provider"]
 }
 
 choice! {
@@ -34,7 +33,6 @@ choice! {
         /// Asks a provider.
         Custom = "CUSTOM",
     }
-    later ["AUDIT", "CUSTOM"]
 }
 
 object! {
@@ -97,7 +95,6 @@ object! {
         /// Not these.
         not_trust_domains: Vec<String> = "notTrustDomains",
     }
-    later ["requestPrincipals", "notRequestPrincipals", "trustDomains", "notTrustDomains"]
 }
 
 object! {

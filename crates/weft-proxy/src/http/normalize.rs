@@ -6,6 +6,7 @@
 use super::reject::Reject;
 use crate::limits::AUTHORITY_BYTES_MAX;
 use http::{HeaderMap, Method, Uri, header::HOST, uri::PathAndQuery};
+use std::rc::Rc;
 
 /// A request's target in its one form.
 #[derive(Debug, Clone)]
@@ -18,6 +19,8 @@ pub(crate) struct Target {
     pub host: String,
     /// Port of the authority, where it has one.
     pub port: Option<u16>,
+    /// The caller's token, once it was checked.
+    pub token: Option<Rc<weft_model::Token>>,
 }
 
 /// Reads and normalises the target of a request.
@@ -38,7 +41,7 @@ pub(crate) fn normalize(method: &Method, uri: &Uri, headers: &HeaderMap, is_http
         Some(path) => normal_path(method, path)?,
         None => PathAndQuery::from_static("/"),
     };
-    Ok(Target { path, authority: authority.to_owned(), host, port })
+    Ok(Target { path, authority: authority.to_owned(), host, port, token: None })
 }
 
 /// RFC 9112 §3.2: exactly one Host in HTTP/1.1, and an absolute target wins; in HTTP/2 the two must agree (RFC 9113 §8.3.1).

@@ -21,6 +21,8 @@ pub(crate) enum Reject {
     ProxyProtocol(String),
 
     // Policy.
+    /// A token that is there is not good.
+    Unauthenticated(Box<PolicyDecision>),
     /// Authorization refused it.
     Denied(Box<PolicyDecision>),
     /// A planned fault.
@@ -74,6 +76,7 @@ impl Reject {
             Self::LivedLongest { .. } => 408,
             Self::UnknownHost(_) => 502,
             Self::NoRoute(_) => 404,
+            Self::Unauthenticated(_) => 401,
             Self::Denied(_) => 403,
             Self::Limited(limited) => limited.status,
             Self::FaultAbort { status, .. } | Self::InvalidBackend { status, .. } => *status,
@@ -97,7 +100,7 @@ impl Reject {
             Self::ClientCertificate(_) | Self::PolicyChanged(_) => ResponseFlag::Unauthorized,
             Self::LivedLongest { .. } => ResponseFlag::DurationTimeout,
             Self::UnknownHost(_) | Self::Misdirected(_) | Self::NoRoute(_) => ResponseFlag::NoRoute,
-            Self::Denied(_) => ResponseFlag::Unauthorized,
+            Self::Unauthenticated(_) | Self::Denied(_) => ResponseFlag::Unauthorized,
             Self::Limited(limited) => limited.flag,
             Self::FaultAbort { .. } => ResponseFlag::FaultAbort,
             Self::InvalidBackend { .. } | Self::NoCluster(_) => ResponseFlag::NoCluster,
@@ -124,6 +127,7 @@ impl Reject {
             Self::LivedLongest { .. } => details::MAX_DURATION.into(),
             Self::UnknownHost(_) => details::HOST_NOT_FOUND.into(),
             Self::NoRoute(_) => details::ROUTE_NOT_FOUND.into(),
+            Self::Unauthenticated(decision) => format!("{}{{{}}}", details::JWT_DENIED, decision.reason.replace(' ', "_")),
             Self::Denied(decision) if decision.reason.starts_with("no ALLOW") => details::NOT_ALLOWED.into(),
             Self::Denied(decision) => format!("{}[{}]", details::DENIED, decision.policy),
             Self::Limited(limited) => limited.details.clone(),
@@ -154,6 +158,7 @@ impl Reject {
             Self::LivedLongest { limit_ms, .. } => format!("the connection has lived for {limit_ms} ms, as long as it may"),
             Self::ClientCertificate(why) => format!("the client certificate is not accepted any more: {why}"),
             Self::NoRoute(host) => format!("no route: no rule for {host} takes this request"),
+            Self::Unauthenticated(decision) => format!("not authenticated: {} ({})", decision.reason, decision.policy),
             Self::Denied(decision) => format!("access denied: {} ({})", decision.reason, decision.policy),
             Self::Limited(limited) => limited.words.clone(),
             Self::FaultAbort { .. } => "fault filter abort".into(),

@@ -12,6 +12,7 @@ use super::{
 use crate::{
     destination,
     limits::{COPIES_MAX, SENDS_MAX},
+    policy::{Authenticated, Caller, Covered, Judgement, PLAIN_TEXT, Permit, admit, authenticate, authorize, authorize_at_gateway},
     policy::{Caller, Covered, Deadline, PLAIN_TEXT, Permit, SecondBackend, admit, authorize, authorize_at_gateway, cors, fallback, fault},
     worker::Config,
 };
@@ -21,7 +22,7 @@ use std::{cell::RefCell, rc::Rc};
 use weft_balance::Level;
 use weft_model::{Backend, BackendFailure, HttpRoute, Protocol, Redirect, RequestHead, RouteAction, pick_target};
 use weft_std::clock::{self, Instant};
-use weft_telemetry::{PolicyDecision, Reporter, ResponseFlag, details};
+use weft_telemetry::{Reporter, ResponseFlag, details};
 use weft_wire::http1::OnUpgrade;
 
 /// An answer on its way to `finish`.
@@ -83,19 +84,19 @@ async fn inbound(
     conn: &Rc<Connection>,
     config: &Config,
     mut parts: Parts,
-    target: Target,
+    mut target: Target,
     upgrade: Option<HeaderValue>,
     mut body: Incoming,
     exchange: &mut Exchange,
 ) -> Result<Reply, Reject> {
     let Scope::Inbound { port, pool } = &conn.scope else { return Err(Reject::Overload("not an inbound connection")) };
-    let (decision, permit) = {
+    let authenticated = authenticated(conn, config, &mut parts, &mut target, exchange)?;
+    let judgement = {
         let head = request_head(conn, &parts, &target, &target.host);
-        let caller =
-            Caller { peer: conn.peer.as_ref(), source: conn.peer_address, destination: conn.local_address, sni: conn.sni.as_deref() };
+        let caller = Caller::new(conn, &authenticated, conn.peer_address.ip());
         authorize(&config.snapshot, &caller, *port, Some(&head))
     };
-    let permit = decided(decision, permit, exchange)?;
+    let permit = decided(judgement, exchange)?;
     admission(conn, config, Covered { own: Some(*port), route: None, service: None }, &parts, &target, exchange).await?;
     let inbound_port = config.snapshot.inbound.as_ref().and_then(|i| i.ports.iter().find(|p| p.port == *port));
     let grpc = exchange.record.grpc;
@@ -111,8 +112,8 @@ async fn inbound(
 async fn outbound(
     conn: &Rc<Connection>,
     config: Rc<Config>,
-    parts: Parts,
-    target: Target,
+    mut parts: Parts,
+    mut target: Target,
     upgrade: Option<HeaderValue>,
     mut body: Incoming,
     exchange: &mut Box<Exchange>,
@@ -127,7 +128,7 @@ async fn outbound(
         return Ok(Reply::Local(response));
     }
     // Before a route is looked for: who may not enter learns nothing of what is inside.
-    let permit = permit_to_leave(conn, &config, &parts, &target, exchange)?;
+    let permit = permit_to_leave(conn, &config, &mut parts, &mut target, exchange)?;
     let found = destination::route(conn, config, &parts, &target).await?;
     let (config, route) = (found.config, found.route);
     exchange.facts.route = Some(route.clone());
@@ -290,15 +291,38 @@ async fn connect(
 }
 
 /// A gateway judges who enters; a sidecar lets its own program call, and the destination judges.
-fn permit_to_leave(conn: &Connection, config: &Config, parts: &Parts, target: &Target, exchange: &mut Exchange) -> Result<Permit, Reject> {
-    if !matches!(conn.scope, Scope::Gateway { .. }) {
-        return Ok(Permit::judged_at_destination());
+fn permit_to_leave(
+    conn: &Connection,
+    config: &Config,
+    parts: &mut Parts,
+    target: &mut Target,
+    exchange: &mut Exchange,
+) -> Result<Permit, Reject> {
+    if let Some(permit) = Permit::judged_at_destination(&conn.scope) {
+        return Ok(permit);
     }
     conn.check_client()?;
+    let authenticated = authenticated(conn, config, parts, target, exchange)?;
     let head = request_head(conn, parts, target, &target.host);
-    let caller = Caller { peer: conn.peer.as_ref(), source: conn.peer_address, destination: conn.local_address, sni: conn.sni.as_deref() };
-    let (decision, permit) = authorize_at_gateway(&config.snapshot, &caller, conn.port(), Some(&head));
-    decided(decision, permit, exchange)
+    let caller = Caller::new(conn, &authenticated, conn.peer_address.ip());
+    decided(authorize_at_gateway(&config.snapshot, &caller, conn.port(), Some(&head)), exchange)
+}
+
+/// A token that is there must be good, before anything asks who calls.
+fn authenticated(
+    conn: &Connection,
+    config: &Config,
+    parts: &mut Parts,
+    target: &mut Target,
+    exchange: &mut Exchange,
+) -> Result<Authenticated, Reject> {
+    let Some(rules) = &config.snapshot.tokens else { return Ok(Authenticated::default()) };
+    let authenticated = authenticate(conn, rules, parts, target).map_err(|decision| {
+        exchange.record.policy = Some((*decision).clone());
+        Reject::Unauthenticated(decision)
+    })?;
+    target.token = authenticated.token().cloned();
+    Ok(authenticated)
 }
 
 /// Rate and concurrency limits, where there are any: after authorization, since they are per caller, and before anything is sent.
@@ -316,8 +340,11 @@ async fn admission(
 }
 
 /// Notes the decision; without a permit the call ends here.
-fn decided(decision: Option<PolicyDecision>, permit: Option<Permit>, exchange: &mut Exchange) -> Result<Permit, Reject> {
+fn decided(judgement: Judgement, exchange: &mut Exchange) -> Result<Permit, Reject> {
+    let Judgement { decision, permit, shadow, audited } = judgement;
     exchange.record.policy.clone_from(&decision);
+    exchange.record.shadow = shadow;
+    exchange.record.audited = audited;
     match (permit, decision) {
         (Some(permit), _) => Ok(permit),
         (None, Some(decision)) => Err(Reject::Denied(Box::new(decision))),
@@ -335,7 +362,7 @@ pub(crate) fn request_head<'a>(conn: &'a Connection, parts: &'a Parts, target: &
         path: target.path.path(),
         query: target.path.query(),
         headers: &parts.headers,
-        claims: None,
+        claims: target.token.as_ref().map(|token| &token.claims),
     }
 }
 
@@ -486,6 +513,10 @@ fn refuse(reject: &Reject, exchange: &mut Exchange) -> Response<Bytes> {
     let body = format!("{}\n[{code} {side}] weft why {}\n", reject.words(), id.to_str().unwrap_or_default());
     let mut response = Response::new(Bytes::from(body));
     *response.status_mut() = reject.status();
+    if let Reject::Unauthenticated(_) = reject {
+        // RFC 6750 §3.1.
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer error=\"invalid_token\""));
+    }
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     response
 }

@@ -1,8 +1,12 @@
 //! Authorization: the one place that can make a [`Permit`].
 
-use crate::snapshot::Snapshot;
-use std::net::SocketAddr;
-use weft_model::{AuthorizationInput, MtlsMode, RequestHead, Verdict};
+use super::Authenticated;
+use crate::{
+    http::{Connection, Scope},
+    snapshot::Snapshot,
+};
+use std::net::IpAddr;
+use weft_model::{Authorization, AuthorizationInput, MtlsMode, Origin, RequestHead, Verdict, audited, custom, shadow};
 use weft_pki::Peer;
 use weft_telemetry::PolicyDecision;
 
@@ -11,76 +15,129 @@ use weft_telemetry::PolicyDecision;
 pub(crate) struct Permit(());
 
 impl Permit {
-    /// For calls that leave a workload: they are judged where they arrive.
-    pub(crate) fn judged_at_destination() -> Self {
-        Self(())
+    /// For calls of this workload's own program: they are judged where they arrive. Whoever comes in from elsewhere is judged here.
+    pub(crate) fn judged_at_destination(from: &Scope) -> Option<Self> {
+        match from {
+            Scope::Outbound { .. } => Some(Self(())),
+            Scope::Inbound { .. } | Scope::Gateway { .. } => None,
+        }
     }
 }
 
 /// Why a connection without mutual TLS is refused.
 pub(crate) const PLAIN_TEXT: &str = "plain text to a STRICT port";
 
-/// Who calls, and how far that is proved.
-#[derive(Debug, Clone, Copy)]
+/// Who calls, and how far that is proved: the peer by its certificate, the user by a token that was checked.
+#[derive(Clone, Copy)]
 pub(crate) struct Caller<'a> {
-    /// Proven identity.
-    pub peer: Option<&'a Peer>,
-    /// Other end of the connection.
-    pub source: SocketAddr,
-    /// This end.
-    pub destination: SocketAddr,
-    /// SNI.
-    pub sni: Option<&'a str>,
+    conn: &'a Connection,
+    peer: Option<&'a Peer>,
+    authenticated: &'a Authenticated,
+    remote_ip: IpAddr,
+    /// Were the providers of CUSTOM policies asked, and did they agree?
+    asked: bool,
 }
 
-/// Judges a call to `port` of the workload; `http` is `None` for opaque bytes. The decision is for the record, either way.
-pub(crate) fn authorize(
-    config: &Snapshot,
-    caller: &Caller<'_>,
-    port: u16,
-    http: Option<&RequestHead<'_>>,
-) -> (Option<PolicyDecision>, Option<Permit>) {
+impl<'a> Caller<'a> {
+    /// The other end of `conn`. `authenticated` shows that tokens were looked for.
+    pub(crate) fn new(conn: &'a Connection, authenticated: &'a Authenticated, remote_ip: IpAddr) -> Self {
+        Self { conn, peer: conn.peer.as_ref(), authenticated, remote_ip, asked: false }
+    }
+
+    fn input<'b>(&'b self, port: u16, http: Option<&'b RequestHead<'b>>) -> AuthorizationInput<'b> {
+        AuthorizationInput {
+            peer: self.peer.map(|p| &p.id),
+            token: self.authenticated.token().map(|t| &**t),
+            source_ip: self.conn.peer_address.ip(),
+            remote_ip: self.remote_ip,
+            destination_ip: self.conn.local_address.ip(),
+            destination_port: port,
+            sni: self.conn.sni.as_deref(),
+            http,
+        }
+    }
+}
+
+/// What was decided, for the record and for the next step.
+#[derive(Debug, Default)]
+pub(crate) struct Judgement {
+    /// The decision; `None` when no policy had a word in it.
+    pub decision: Option<PolicyDecision>,
+    /// The proof, when it may go on.
+    pub permit: Option<Permit>,
+    /// What the policies that are only watched would have decided.
+    pub shadow: Option<PolicyDecision>,
+    /// AUDIT policies that match.
+    pub audited: Vec<PolicyDecision>,
+}
+
+/// Judges a call to `port` of the workload; `http` is `None` for opaque bytes.
+pub(crate) fn authorize(config: &Snapshot, caller: &Caller<'_>, port: u16, http: Option<&RequestHead<'_>>) -> Judgement {
+    let refused = |policy: String, origin: Origin, reason: &str| {
+        let decision = Some(PolicyDecision { policy, allowed: false, origin, reason: reason.into() });
+        Judgement { decision, ..Judgement::default() }
+    };
     let Some(inbound) = &config.inbound else {
-        let origin = weft_model::Origin::built_in("no configuration yet");
-        let reason = "this proxy has no configuration yet, so nothing is let through".into();
-        return (Some(PolicyDecision { policy: origin.name.clone(), allowed: false, origin, reason }), None);
+        let origin = Origin::built_in("no configuration yet");
+        return refused(origin.name.clone(), origin, "this proxy has no configuration yet, so nothing is let through");
     };
     let (mode, origin) = inbound.mtls(port);
     if caller.peer.is_none() && mode == MtlsMode::Strict {
-        let reason = PLAIN_TEXT.into();
-        return (Some(PolicyDecision { policy: origin.object(), allowed: false, origin: origin.clone(), reason }), None);
+        return refused(origin.object(), origin.clone(), PLAIN_TEXT);
     }
     judge(config, caller, port, http)
 }
 
 /// Judges a request that enters the mesh at a gateway: by the policies that select the gateway. Its callers are outside of the mesh,
 /// so that the modes of mutual TLS say nothing about them.
-pub(crate) fn authorize_at_gateway(
-    config: &Snapshot,
-    caller: &Caller<'_>,
-    port: u16,
-    http: Option<&RequestHead<'_>>,
-) -> (Option<PolicyDecision>, Option<Permit>) {
+pub(crate) fn authorize_at_gateway(config: &Snapshot, caller: &Caller<'_>, port: u16, http: Option<&RequestHead<'_>>) -> Judgement {
     judge(config, caller, port, http)
 }
 
-fn judge(config: &Snapshot, caller: &Caller<'_>, port: u16, http: Option<&RequestHead<'_>>) -> (Option<PolicyDecision>, Option<Permit>) {
-    let input = AuthorizationInput {
-        peer: caller.peer.map(|p| &p.id),
-        source_ip: caller.source.ip(),
-        remote_ip: caller.source.ip(),
-        destination_ip: caller.destination.ip(),
-        destination_port: port,
-        sni: caller.sni,
-        http,
+fn judge(config: &Snapshot, caller: &Caller<'_>, port: u16, http: Option<&RequestHead<'_>>) -> Judgement {
+    if config.policies.is_empty() {
+        return Judgement { permit: Some(Permit(())), ..Judgement::default() };
+    }
+    let input = caller.input(port, http);
+    let policies = || config.policies.iter().map(|p| &**p);
+    // Whoever forgets to ask lets nothing through.
+    if !caller.asked
+        && let Some((policy, rule)) = custom(policies(), &input).next()
+    {
+        let reason = "CUSTOM rule matched, and its provider cannot be asked about this call".into();
+        let decision = Some(PolicyDecision { policy: policy.name.clone(), allowed: false, origin: rule.clone(), reason });
+        return Judgement { decision, ..Judgement::default() };
+    }
+    let verdict = weft_model::authorize(policies(), &input);
+    let permit = verdict.is_allowed().then_some(Permit(()));
+    Judgement { decision: decision(&verdict), permit, shadow: dry_run(policies(), &input), audited: noted(policies(), &input) }
+}
+
+fn noted<'a>(policies: impl Iterator<Item = &'a Authorization>, input: &AuthorizationInput<'_>) -> Vec<PolicyDecision> {
+    let note = |(policy, rule): (&Authorization, &Origin)| PolicyDecision {
+        policy: policy.name.clone(),
+        allowed: true,
+        origin: rule.clone(),
+        reason: "AUDIT rule matched".into(),
     };
-    let decision = |policy: &str, allowed, origin: &weft_model::Origin, reason: &str| {
+    audited(policies, input).map(note).collect()
+}
+
+fn dry_run<'a>(policies: impl Iterator<Item = &'a Authorization> + Clone, input: &AuthorizationInput<'_>) -> Option<PolicyDecision> {
+    let verdict = shadow(policies, input)?;
+    let mut would = decision(&verdict)?;
+    would.reason = format!("dry run: {}", would.reason);
+    Some(would)
+}
+
+fn decision(verdict: &Verdict<'_>) -> Option<PolicyDecision> {
+    let made = |policy: &str, allowed, origin: &Origin, reason: &str| {
         Some(PolicyDecision { policy: policy.into(), allowed, origin: origin.clone(), reason: reason.into() })
     };
-    match weft_model::authorize(config.policies.iter().map(|p| &**p), &input) {
-        Verdict::AllowedByDefault => (None, Some(Permit(()))),
-        Verdict::Allowed(policy, rule) => (decision(&policy.name, true, rule, "ALLOW rule matched"), Some(Permit(()))),
-        Verdict::Denied(policy, rule) => (decision(&policy.name, false, rule, "DENY rule matched"), None),
-        Verdict::NotAllowed(policy) => (decision(&policy.name, false, &policy.origin, "no ALLOW rule matched"), None),
+    match verdict {
+        Verdict::AllowedByDefault => None,
+        Verdict::Allowed(policy, rule) => made(&policy.name, true, rule, "ALLOW rule matched"),
+        Verdict::Denied(policy, rule) => made(&policy.name, false, rule, "DENY rule matched"),
+        Verdict::NotAllowed(policy) => made(&policy.name, false, &policy.origin, "no ALLOW rule matched"),
     }
 }

@@ -5,6 +5,7 @@ mod authorization;
 mod concurrency;
 mod rate_limit;
 mod rate_limit_service;
+mod request_authentication;
 
 pub(crate) use admission::Admission;
 pub(crate) use admission::{Admitted, Covered, Limited, Standing, admit};
@@ -13,7 +14,8 @@ mod deadline;
 pub(crate) mod fallback;
 mod fault;
 
-pub(crate) use authorization::{Caller, PLAIN_TEXT, Permit, authorize, authorize_at_gateway};
+pub(crate) use authorization::{Caller, Judgement, PLAIN_TEXT, Permit, authorize, authorize_at_gateway};
 pub(crate) use deadline::Deadline;
 pub(crate) use fallback::SecondBackend;
 pub(crate) use fault::fault;
+pub(crate) use request_authentication::{Authenticated, TokenRules, authenticate};

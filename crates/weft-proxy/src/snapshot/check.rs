@@ -32,6 +32,8 @@ pub(super) fn check(name: &ResourceName, value: &ModelValue) -> Vec<Rejection> {
         }
         ModelValue::GatewayListeners(listeners) => found.listeners(listeners),
         ModelValue::Inbound(_)
+        | ModelValue::RequestAuthentication(_)
+        | ModelValue::Settings(_)
         | ModelValue::Authorization(_)
         | ModelValue::Service(_)
         | ModelValue::Cluster(_)

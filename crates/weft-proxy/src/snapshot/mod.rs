@@ -2,13 +2,14 @@
 
 mod check;
 
+use crate::policy::TokenRules;
 use foldhash::HashMap;
 use serde::Serialize;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
 use weft_balance::{Counters, Plan, RetryGate};
 use weft_model::{
-    Authorization, Cluster, ClusterName, Endpoint, GatewayListeners, HttpRoute, Inbound, ModelValue, Place, RequestHead, ResourceName,
-    RouteIndex, RouteTable, RouteTableName, Service, TcpRoutes, Telemetry, Versioned, View,
+    Authorization, Cluster, ClusterName, Endpoint, GatewayListeners, HttpRoute, Inbound, ModelValue, Place, ProxySettings, RequestHead,
+    ResourceName, RouteIndex, RouteTable, RouteTableName, Service, TcpRoutes, Telemetry, Versioned, View,
 };
 
 /// A value that this proxy will not run, and why. Travels back as a NACK; the last good form stays in use.
@@ -67,6 +68,10 @@ pub struct Snapshot {
     pub policies: Vec<Arc<Authorization>>,
     /// What it tells of its traffic.
     pub telemetry: Arc<Telemetry>,
+    /// Tokens that it believes; `None`: it looks for none.
+    pub(crate) tokens: Option<Arc<TokenRules>>,
+    /// Settings of the mesh.
+    pub settings: Arc<ProxySettings>,
     /// Listeners, for a gateway.
     pub gateway: Option<Arc<GatewayListeners>>,
     /// Limits on its requests, when there are any.
@@ -121,10 +126,13 @@ impl Snapshot {
         let values = std::mem::take(&mut self.values);
         let mut admission = crate::policy::Admission::default();
         let place = Arc::new(place(&values));
+        let mut authentications = Vec::new();
         for (name, versioned) in &values {
             match &*versioned.value {
                 ModelValue::Inbound(inbound) => self.inbound = Some(Arc::new(inbound.clone())),
                 ModelValue::Authorization(policy) => self.policies.push(Arc::new(policy.clone())),
+                ModelValue::RequestAuthentication(policy) => authentications.push(policy),
+                ModelValue::Settings(settings) => self.settings = Arc::new(settings.clone()),
                 ModelValue::GatewayListeners(listeners) => self.gateway = Some(Arc::new(listeners.clone())),
                 ModelValue::Service(service) => self.index_service(service),
                 ModelValue::RouteTable(table) => self.index_routes(table),
@@ -143,6 +151,7 @@ impl Snapshot {
             }
         }
         self.admission = admission.some();
+        self.tokens = TokenRules::new(authentications.into_iter());
         self.values = values;
     }
 

@@ -5,7 +5,7 @@ use crate::{
     http::{Connection, Reject, Scope, tls_record},
     limits,
     net::{DialError, Io},
-    policy::{Caller, Permit, authorize, authorize_at_gateway},
+    policy::{Authenticated, Caller, Judgement, Permit, authorize, authorize_at_gateway},
     snapshot::Snapshot,
     upstream::{Chosen, millis},
     worker::Config,
@@ -15,7 +15,7 @@ use weft_balance::{Outcome, Slot};
 use weft_model::{Backend, ClusterName, ConnectionHead, ConnectionLimits, GATEWAY_TCP_HOST, Service, Target, pick_target};
 use weft_pki::Alpn;
 use weft_std::clock::{self, Instant};
-use weft_telemetry::{Attempt, Party, PolicyDecision, Reporter, RequestRecord, ResponseFlag, TraceContext, details};
+use weft_telemetry::{Attempt, Party, Reporter, RequestRecord, ResponseFlag, TraceContext, details};
 use weft_wire::forward::{ForwardEnd, forward};
 
 /// To the program of this proxy's workload.
@@ -183,19 +183,21 @@ fn cluster_of(target: Target) -> Result<ClusterName, Reject> {
 }
 
 /// Judges the connection as its side of the mesh does: a sidecar lets its own program call, and the destination judges.
-fn judge(conn: &Connection, snapshot: &Snapshot) -> (Option<PolicyDecision>, Option<Permit>) {
-    let caller = Caller { peer: conn.peer.as_ref(), source: conn.peer_address, destination: conn.local_address, sni: conn.sni.as_deref() };
+fn judge(conn: &Connection, snapshot: &Snapshot) -> Judgement {
+    let opaque = Authenticated::opaque();
+    let caller = Caller::new(conn, &opaque, conn.peer_address.ip());
     match &conn.scope {
         Scope::Inbound { port, .. } => authorize(snapshot, &caller, *port, None),
         Scope::Gateway { port, .. } => authorize_at_gateway(snapshot, &caller, *port, None),
-        Scope::Outbound { .. } => (None, Some(Permit::judged_at_destination())),
+        Scope::Outbound { .. } => Judgement { permit: Permit::judged_at_destination(&conn.scope), ..Judgement::default() },
     }
 }
 
 /// The same, noted in the record.
 fn permitted(conn: &Connection, snapshot: &Snapshot, record: &mut RequestRecord) -> Result<Permit, Reject> {
-    let (decision, permit) = judge(conn, snapshot);
+    let Judgement { decision, permit, shadow, audited } = judge(conn, snapshot);
     record.policy.clone_from(&decision);
+    (record.shadow, record.audited) = (shadow, audited);
     permit.ok_or_else(|| match decision {
         Some(decision) => Reject::Denied(Box::new(decision)),
         None => Reject::Overload("authorization gave no reason"),
@@ -210,12 +212,10 @@ async fn taken_back(conn: &Connection) -> Reject {
         _ => None,
     };
     loop {
-        let (_, permit) = match judge(conn, &conn.worker.config().snapshot) {
-            (Some(decision), None) => return Reject::PolicyChanged(Box::new(decision)),
-            judged => judged,
-        };
-        if permit.is_none() {
-            return Reject::Overload("authorization gave no reason");
+        match judge(conn, &conn.worker.config().snapshot) {
+            Judgement { permit: Some(_), .. } => {}
+            Judgement { decision: Some(decision), .. } => return Reject::PolicyChanged(Box::new(decision)),
+            Judgement { .. } => return Reject::Overload("authorization gave no reason"),
         }
         if let Err(gone) = conn.check_client() {
             return gone;

@@ -5,6 +5,7 @@
 mod fixture;
 
 mod thread;
+mod tokens;
 
 mod concurrency;
 mod faults;
@@ -16,6 +17,7 @@ mod http1_corpus;
 mod mtls;
 mod policy;
 mod rate_limit;
+mod request_authentication;
 mod retries;
 mod routing;
 mod side;
