@@ -12,8 +12,10 @@ use super::{
 use crate::{
     destination,
     limits::{COPIES_MAX, SENDS_MAX},
-    policy::{Authenticated, Caller, Covered, Judgement, PLAIN_TEXT, Permit, admit, authenticate, authorize, authorize_at_gateway},
-    policy::{Caller, Covered, Deadline, PLAIN_TEXT, Permit, SecondBackend, admit, authorize, authorize_at_gateway, cors, fallback, fault},
+    policy::{
+        Authenticated, Caller, Covered, Deadline, Judgement, PLAIN_TEXT, Permit, SecondBackend, admit, authenticate, authorize,
+        authorize_at_gateway, cors, fallback, fault,
+    },
     worker::Config,
 };
 use bytes::Bytes;
