@@ -125,8 +125,6 @@ pub enum Resource {
     PeerAuthentication(istio::PeerAuthentication),
     /// Istio `RequestAuthentication`.
     RequestAuthentication(istio::RequestAuthentication),
-    /// Kubernetes `ConfigMap`.
-    ConfigMap(kubernetes::ConfigMap),
     /// Kubernetes `Service`.
     Service(kubernetes::Service),
     /// Kubernetes `ServiceAccount`.

@@ -72,7 +72,6 @@ pub(crate) const KINDS: &[Kind] = &[
     kind!(ISTIO_SECURITY, "AuthorizationPolicy", ["v1", "v1beta1"], AuthorizationPolicy, istio::AuthorizationPolicy),
     kind!(ISTIO_SECURITY, "PeerAuthentication", ["v1", "v1beta1"], PeerAuthentication, istio::PeerAuthentication),
     kind!(ISTIO_SECURITY, "RequestAuthentication", ["v1", "v1beta1"], RequestAuthentication, istio::RequestAuthentication),
-    kind!("", "ConfigMap", ["v1"], ConfigMap, kubernetes::ConfigMap, whole = true),
     kind!("", "Service", ["v1"], Service, kubernetes::Service),
     kind!("", "ServiceAccount", ["v1"], ServiceAccount, kubernetes::ServiceAccount, open = true),
     kind!("", "Namespace", ["v1"], Namespace, kubernetes::Namespace, namespaced = false, open = true),

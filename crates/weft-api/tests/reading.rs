@@ -234,14 +234,14 @@ fn unknown_kinds_are_warnings_with_the_kind_that_was_meant() {
     check(
         "apiVersion: networking.istio.io/v1\nkind: VirtualServices\nmetadata: {name: a}\n---\napiVersion: networking.istio.io/v1\nkind: \
          HTTPRoute\nmetadata: {name: a}\n---\napiVersion: example.com/v1\nkind: Thing\nmetadata: {name: a}\n---\napiVersion: v1\nkind: \
-         ConfigMap\nmetadata: {name: a}\n---\napiVersion: security.istio.io/v9\nkind: PeerAuthentication\nmetadata: {name: a}\n",
+         Role\nmetadata: {name: a}\n---\napiVersion: security.istio.io/v9\nkind: PeerAuthentication\nmetadata: {name: a}\n",
         &[
             "warning[WEFT-1102] VirtualServices a (x.yaml:2): Weft does not know kind \"VirtualServices\" of apiVersion \
              \"networking.istio.io/v1\"; it has no effect; fix: did you mean kind: VirtualService?",
             "warning[WEFT-1102] HTTPRoute a (x.yaml:6): Weft does not know kind \"HTTPRoute\" of apiVersion \"networking.istio.io/v1\"; it has \
              no effect; fix: did you mean apiVersion: gateway.networking.k8s.io/v1?",
             "warning[WEFT-1102] Thing a (x.yaml:10): Weft does not know kind \"Thing\" of apiVersion \"example.com/v1\"; it has no effect",
-            "info[WEFT-1104] ConfigMap default/a (x.yaml:14): kind ConfigMap has no effect on the mesh",
+            "info[WEFT-1104] Role default/a (x.yaml:14): kind Role has no effect on the mesh",
             "warning[WEFT-1105] PeerAuthentication default/a (x.yaml:17): apiVersion \"security.istio.io/v9\" is not known for this kind; it is read as \
              security.istio.io/v1; fix: write apiVersion: security.istio.io/v1",
         ],

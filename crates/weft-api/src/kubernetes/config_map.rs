@@ -1,4 +1,4 @@
-//! `ConfigMap`: of interest only as `istio`, which holds the settings of the mesh.
+//! `ConfigMap`: `istio` holds the settings of the mesh. Others hold roots (`ca.crt`), which are read from the document's JSON.
 
 use crate::diag;
 use crate::istio::MeshConfig;

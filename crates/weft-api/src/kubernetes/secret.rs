@@ -1,4 +1,4 @@
-//! `Secret`: certificates and keys that gateways present; `ConfigMap`: roots.
+//! `Secret`: certificates and keys that gateways present.
 
 use std::collections::BTreeMap;
 
@@ -13,15 +13,4 @@ object! {
         string_data: BTreeMap<String, String> = "stringData",
     }
     inert ["apiVersion", "kind", "metadata", "immutable"]
-}
-
-object! {
-    /// `v1 ConfigMap`: with `ca.crt`, the roots that a BackendTLSPolicy or a Gateway names.
-    pub struct ConfigMap {
-        /// Values as text.
-        data: BTreeMap<String, String> = "data",
-        /// Values in base64.
-        binary_data: BTreeMap<String, String> = "binaryData",
-    }
-    inert ["apiVersion", "kind", "metadata", "immutable", "binaryData"]
 }
