@@ -39,6 +39,8 @@ pub enum NoEndpoint {
 /// One endpoint as the page and `/config` show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointState {
+    /// Id.
+    pub id: EndpointId,
     /// Address.
     pub address: EndpointAddress,
     /// Requests in flight from this worker.
@@ -302,6 +304,7 @@ impl Balancer {
     pub fn states(&self, now: Duration) -> impl Iterator<Item = EndpointState> + '_ {
         let level_of = |at: usize| self.plan.levels.iter().position(|l| l.groups.iter().any(|g| g.members.contains(&at)));
         self.plan.hosts.iter().zip(&self.locals).enumerate().map(move |(at, (host, local))| EndpointState {
+            id: host.id,
             address: host.endpoint.address.clone(),
             in_flight: local.in_flight,
             ejected_until: host.standing.ejected_until(now),

@@ -9,7 +9,7 @@ use crate::{
 };
 use std::{cell::RefCell, net::SocketAddr, rc::Rc, time::Duration};
 use tokio::io::AsyncWriteExt as _;
-use weft_model::{EndpointAddress, Pem, ProxyProtocol, SpiffeId, TlsOrigination};
+use weft_model::{EndpointAddress, Pem, ProxyProtocol, SpiffeId, TcpKeepalive, TlsOrigination};
 use weft_pki::{Alpn, Peer, edge_tls::ServerDemand};
 use weft_std::clock::{self, Instant};
 use weft_wire::{proxy_protocol, tls::ClientTls};
@@ -80,13 +80,25 @@ impl Dialer {
     }
 
     /// A new connection as bytes, within `limit` for the socket and the handshake's own limit.
-    pub(crate) async fn connect(&self, worker: &Worker, limit: Duration, alpn: Alpn) -> Result<(Io, Option<Peer>), DialError> {
+    pub(crate) async fn connect(
+        &self,
+        worker: &Worker,
+        limit: Duration,
+        keepalive: Option<&TcpKeepalive>,
+        alpn: Alpn,
+    ) -> Result<(Io, Option<Peer>), DialError> {
         match &self.dial {
             Dial::Program { program, port } => Ok((Box::new(program.connect(*port, limit).await?), None)),
             Dial::Endpoint { address: EndpointAddress::Unix { path }, tls, announce } => {
                 self.secure(net::dial_unix(path, limit).await?, worker, tls, *announce, alpn).await
             }
-            Dial::Endpoint { address, tls, announce } => self.secure(net::dial(address, limit).await?, worker, tls, *announce, alpn).await,
+            Dial::Endpoint { address, tls, announce } => {
+                let stream = net::dial(address, limit).await?;
+                if let Some(keepalive) = keepalive {
+                    net::keep_alive(&stream, keepalive);
+                }
+                self.secure(stream, worker, tls, *announce, alpn).await
+            }
         }
     }
 

@@ -13,6 +13,7 @@ mod destination;
 mod dial;
 mod edge;
 mod gateway;
+mod health_check;
 mod http;
 mod policy;
 mod tcp;

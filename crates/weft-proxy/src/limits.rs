@@ -40,6 +40,14 @@ pub const H2_UPSTREAM_STREAMS_MAX: u32 = 100;
 pub const IDLE_CONNECTIONS_MAX: usize = 256;
 /// Longest time that an upstream connection stays idle where nothing else is configured.
 pub const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Checks of a cluster that nobody calls for so long are stopped until the next call.
+pub const HEALTH_CHECK_UNUSED: Duration = Duration::from_secs(600);
+/// Most bytes of an answer to a health check that are read.
+pub const HEALTH_CHECK_BYTES_MAX: usize = 64 * 1024;
+/// Longest time for which an endpoint is believed that it is busy (`Retry-After`).
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(300);
+/// How long an endpoint that answers 429 or 503 without `Retry-After` is taken to be busy: not at all for 503, which has other causes.
+pub const BUSY_DEFAULT: Duration = Duration::from_secs(1);
 /// Longest time to connect where nothing else is configured (Envoy's and Istio's default).
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often one request is sent in all: attempts, hedges, fallback and copies together (amplification).

@@ -62,6 +62,12 @@ pub(crate) async fn dial_unix(path: &str, limit: Duration) -> Result<UnixStream,
     }
 }
 
+/// Turns keep-alive on, as far as the system lets it: without it the connection works all the same.
+pub(crate) fn keep_alive(stream: &TcpStream, settings: &weft_model::TcpKeepalive) {
+    let (time, interval) = (settings.time_s.map(Duration::from_secs), settings.interval_s.map(Duration::from_secs));
+    weft_wire::keepalive::keep_alive(stream, settings.probes, time, interval).ok();
+}
+
 /// Mutual TLS towards a peer that must prove to be `expected`.
 pub(crate) async fn connect_mesh<S>(stream: S, svid: &SvidState, expected: &SpiffeId, alpn: Alpn) -> Result<(Io, Peer), DialError>
 where

@@ -4,9 +4,11 @@ use crate::{
     dial::{Announcement, Dial, DialTls, Outside},
     edges::EdgeCache,
     http::{Pool, Reject},
+    limits::{BUSY_DEFAULT, RETRY_AFTER_MAX},
     snapshot::ClusterEntry,
 };
 use foldhash::HashMap;
+use http::HeaderMap;
 use std::{
     cell::RefCell,
     net::{IpAddr, SocketAddr},
@@ -16,7 +18,7 @@ use std::{
 };
 use tokio::sync::Notify;
 use weft_balance::{Balancer, EjectionChange, EndpointId, Latency, NoEndpoint, Outcome, Pick, Slot, WorkerRequests};
-use weft_model::{Endpoint, EndpointTls, UpstreamTls};
+use weft_model::{Balancing, Endpoint, EndpointTls, HttpVersionChoice, Protocol, UpstreamTls};
 use weft_std::clock::{self, Instant};
 
 /// A cluster and everything under way towards it from this worker.
@@ -82,9 +84,40 @@ impl Upstream {
         self.entry.borrow().clone()
     }
 
-    /// What its port speaks.
-    pub(crate) fn protocol(&self) -> weft_model::Protocol {
-        self.entry.borrow().cluster.protocol
+    /// What its port speaks, or is spoken to in.
+    pub(crate) fn protocol(&self) -> Protocol {
+        let entry = self.entry.borrow();
+        match (entry.cluster.protocol, entry.cluster.limits.http_version) {
+            (Protocol::Http, HttpVersionChoice::Upgrade) => Protocol::Http2,
+            (Protocol::Http | Protocol::Http2, HttpVersionChoice::Client) => Protocol::Auto,
+            (declared, _) => declared,
+        }
+    }
+
+    /// Is it spoken to in what its callers speak, even at the edge?
+    pub(crate) fn follows_client(&self) -> bool {
+        self.entry.borrow().cluster.limits.http_version == HttpVersionChoice::Client
+    }
+
+    /// Time since the proxy's epoch.
+    pub(crate) fn now(&self) -> Duration {
+        clock::now().saturating_duration_since(self.epoch)
+    }
+
+    /// The endpoint with this id and its pool, if it is still there.
+    pub(crate) fn chosen(self: &Rc<Self>, id: EndpointId) -> Option<Rc<Chosen>> {
+        let plan = self.entry.borrow().plan.clone();
+        let host = plan.hosts().iter().find(|host| host.id == id)?;
+        Some(self.pooled(id, &host.endpoint))
+    }
+
+    fn pooled(self: &Rc<Self>, id: EndpointId, endpoint: &Endpoint) -> Rc<Chosen> {
+        if let Some(chosen) = self.pools.borrow().get(&id) {
+            return chosen.clone();
+        }
+        let chosen = self.open(id, endpoint);
+        self.pools.borrow_mut().insert(id, chosen.clone());
+        chosen
     }
 
     /// Is it spoken to over the mesh?
@@ -109,15 +142,14 @@ impl Upstream {
     ) -> Result<Rc<Chosen>, Reject> {
         let mut balancer = self.balancer.borrow_mut();
         let now = now.saturating_duration_since(self.epoch);
-        match balancer.pick(&Pick { now, rolls, tried, hash }) {
-            Ok((id, endpoint)) => {
-                if let Some(chosen) = self.pools.borrow().get(&id) {
-                    return Ok(chosen.clone());
-                }
-                let chosen = self.open(id, endpoint);
-                self.pools.borrow_mut().insert(id, chosen.clone());
-                Ok(chosen)
+        {
+            let entry = self.entry.borrow();
+            if entry.cluster.health_check.is_some() {
+                entry.checks.used(now);
             }
+        }
+        match balancer.pick(&Pick { now, rolls, tried, hash }) {
+            Ok((id, endpoint)) => Ok(self.pooled(id, endpoint)),
             Err(why) => {
                 let reason = match why {
                     NoEndpoint::Empty => "the service has no endpoint",
@@ -227,6 +259,21 @@ impl Upstream {
         change
     }
 
+    /// The endpoint's answer has begun: tells the balancer its status, its latency, and whether the endpoint asks to be left alone.
+    pub(crate) fn answered(&self, id: EndpointId, status: u16, headers: &HeaderMap, started: Instant) {
+        let now = clock::now();
+        self.observed(id, Outcome::Status(status), now);
+        if self.entry.borrow().cluster.balancing != Balancing::Ewma {
+            return;
+        }
+        let since = now.saturating_duration_since(self.epoch);
+        let mut balancer = self.balancer.borrow_mut();
+        balancer.measured(id, now.saturating_duration_since(started), since);
+        if let Some(rest) = busy_for(status, headers) {
+            balancer.busy(id, since + rest);
+        }
+    }
+
     /// Closes what is idle for too long.
     pub(crate) fn sweep(&self, now: Instant) {
         let pools: Vec<Rc<Chosen>> = self.pools.borrow().values().cloned().collect();
@@ -246,13 +293,22 @@ impl Upstream {
                     "address": s.address.to_string(), "inFlight": s.in_flight, "healthy": s.healthy,
                     "ejectedForMs": s.ejected_until.map(|until| until.saturating_sub(now).as_millis() as u64),
                     "busyForMs": s.busy_until.map(|until| until.saturating_sub(now).as_millis() as u64),
-                    "failsHealthCheck": s.fails_check, "priority": s.priority, "latencyUs": s.latency_us,
+                    "failsHealthCheck": s.fails_check, "lastHealthCheck": self.entry.borrow().checks.last(s.id), "priority": s.priority, "latencyUs": s.latency_us,
                     "idleHttp1": pool.map_or(0, |p| p.0), "http2": pool.map_or(0, |p| p.1),
                 })
             })
             .collect();
         serde_json::json!({ "cluster": self.entry.borrow().cluster.name.to_string(), "endpoints": endpoints })
     }
+}
+
+/// For how long an answer asks to be left alone.
+fn busy_for(status: u16, headers: &HeaderMap) -> Option<Duration> {
+    if !matches!(status, 429 | 503) {
+        return None;
+    }
+    let seconds = headers.get(http::header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.trim().parse().ok()).map(Duration::from_secs);
+    seconds.or((status == 429).then_some(BUSY_DEFAULT)).map(|rest| rest.min(RETRY_AFTER_MAX))
 }
 
 /// Endpoints that the cluster's TLS setting allows.

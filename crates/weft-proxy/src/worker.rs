@@ -153,7 +153,7 @@ impl Worker {
     }
 
     /// About once a second: hands telemetry over, closes idle connections, forgets old answers.
-    pub(crate) fn tick(&self) {
+    pub(crate) fn tick(self: &Rc<Self>) {
         let now = clock::now();
         let seconds = u32::try_from(now.saturating_duration_since(self.epoch).as_secs()).unwrap_or(u32::MAX);
         self.telemetry.borrow_mut().flush(&self.shared.reports, seconds);
@@ -162,6 +162,7 @@ impl Worker {
         for upstream in config.upstreams.values() {
             upstream.sweep(now);
         }
+        crate::health_check::tend(self, &config);
         let programs: Vec<(u16, Rc<Pool>)> = self.programs.borrow().iter().map(|(port, pool)| (*port, pool.clone())).collect();
         for (port, pool) in programs {
             pool.set_limits(&config.program_limits(port));

@@ -3,6 +3,7 @@
 //! This crate knows nothing of routes and policies. Its callers get streams, proven [`weft_pki::Peer`]s and texts; no type of the
 //! TLS library leaves it. Whatever waits takes a deadline from its caller.
 
+pub mod keepalive;
 pub mod listen;
 pub mod proxy_protocol;
 pub mod sniff;

@@ -3,6 +3,7 @@
 use super::connection::MESH_IDLE;
 use crate::{limits, worker::Settings};
 use std::{rc::Rc, sync::Arc, time::Duration};
+use weft_model::ConnectionLimits;
 use weft_wire::http2::Options;
 
 pub(crate) struct Http2 {
@@ -40,8 +41,15 @@ impl Http2 {
         if mesh { self.mesh.clone() } else { self.edge.clone() }
     }
 
-    /// For a connection to an upstream, which is kept so long while it is idle.
-    pub(crate) fn client(&self, idle: Duration) -> Rc<Options> {
-        Rc::new(Options { idle: Some(idle), ..self.client.clone() })
+    /// For a connection to an upstream within these limits, which is kept so long while it is idle; zero: for ever.
+    pub(crate) fn client(&self, idle: Duration, limits: &ConnectionLimits) -> Rc<Options> {
+        let pings = limits.http2_keepalive.as_ref();
+        Rc::new(Options {
+            idle: Some(idle).filter(|idle| !idle.is_zero()),
+            streams_max: limits.streams_max.map_or(self.client.streams_max, |most| most.max(1)),
+            ping_interval: pings.map(|p| Duration::from_millis(p.interval_ms)).or(self.client.ping_interval),
+            ping_timeout: pings.map_or(self.client.ping_timeout, |p| Duration::from_millis(p.timeout_ms)),
+            ..self.client.clone()
+        })
     }
 }

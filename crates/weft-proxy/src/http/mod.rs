@@ -31,4 +31,4 @@ pub(crate) use reject::Reject;
 pub(crate) use rewrite::rewrite_for;
 pub(crate) use serve::{inner_version, request_head};
 pub(crate) use side_call::{SideCall, side_call};
-pub(crate) use upstream::{Course, Head, tls_record};
+pub(crate) use upstream::{Course, Head, ask, tls_record};

@@ -53,6 +53,7 @@ struct Facts {
     /// Who answers, when it proved an identity.
     tls: Option<Rc<TlsRecord>>,
     served: Cell<u32>,
+    born: Instant,
     _slot: Slot,
 }
 
@@ -159,7 +160,7 @@ impl Pool {
         loop {
             // The newest first: its caches are warm, and the old ones can go.
             let idle = self.idle.borrow_mut().pop()?;
-            if idle.connection.is_ready() {
+            if idle.connection.is_ready() && !self.is_old(&idle.facts) {
                 return Some(self.lent(Lent::One(idle.connection), idle.facts, true));
             }
         }
@@ -175,14 +176,20 @@ impl Pool {
             }),
         };
         let connection = http1::Connection::new(io, options);
-        let facts = Rc::new(Facts { tls: peer.as_ref().map(|p| Rc::new(super::tls_record(p))), served: Cell::new(0), _slot: slot });
+        let facts = Rc::new(Facts {
+            tls: peer.as_ref().map(|p| Rc::new(super::tls_record(p))),
+            served: Cell::new(0),
+            born: clock::now(),
+            _slot: slot,
+        });
         Ok(self.lent(Lent::One(connection), facts, false))
     }
 
     /// An open HTTP/2 connection with room for one more stream.
     async fn shared_one(self: &Rc<Self>) -> Option<Lease> {
         loop {
-            self.shared.borrow_mut().retain(|s| !s.sender.is_closed());
+            // One that is too old finishes what it has.
+            self.shared.borrow_mut().retain(|s| !s.sender.is_closed() && !self.is_old(&s.facts));
             let free = self.shared.borrow().iter().find(|s| s.sender.room() > 0).cloned();
             if let Some(shared) = free {
                 let facts = shared.facts.clone();
@@ -200,11 +207,16 @@ impl Pool {
         let _connecting = Connecting::begin(self);
         let slot = self.counters.connection(&self.limits.borrow()).map_err(NoConnection::Overflow)?;
         let (io, peer) = self.connect(worker, Alpn::WeftH2).await.map_err(NoConnection::Dial)?;
-        let (sender, connection) = http2::handshake(io, worker.http2.client(self.idle_timeout()));
+        let (sender, connection) = http2::handshake(io, worker.http2.client(self.idle_timeout(), &self.limits.borrow()));
         worker.tasks.spawn_local("upstream h2", async move {
             connection.await.ok();
         });
-        let facts = Rc::new(Facts { tls: peer.as_ref().map(|p| Rc::new(super::tls_record(p))), served: Cell::new(0), _slot: slot });
+        let facts = Rc::new(Facts {
+            tls: peer.as_ref().map(|p| Rc::new(super::tls_record(p))),
+            served: Cell::new(0),
+            born: clock::now(),
+            _slot: slot,
+        });
         let shared = Rc::new(Shared { sender, facts: facts.clone() });
         self.shared.borrow_mut().push(shared.clone());
         Ok(self.lent(Lent::Two(shared), facts, false))
@@ -213,6 +225,11 @@ impl Pool {
     fn lent(self: &Rc<Self>, lent: Lent, facts: Rc<Facts>, reused: bool) -> Lease {
         facts.served.set(facts.served.get() + 1);
         Lease { lent: Some(lent), facts, pool: Rc::downgrade(self), reused, body_sent: Rc::new(Cell::new(true)) }
+    }
+
+    /// Has the connection reached the age at which it is closed?
+    fn is_old(&self, facts: &Facts) -> bool {
+        self.limits.borrow().connection_age_ms_max.is_some_and(|ms| facts.born.elapsed() >= Duration::from_millis(ms))
     }
 
     fn idle_timeout(&self) -> Duration {
@@ -225,7 +242,8 @@ impl Pool {
 
     /// A new connection as bytes.
     pub(crate) async fn connect(&self, worker: &Worker, alpn: Alpn) -> Result<(Io, Option<Peer>), DialError> {
-        self.dialer.connect(worker, self.connect_timeout(), alpn).await
+        let keepalive = self.limits.borrow().tcp_keepalive.clone();
+        self.dialer.connect(worker, self.connect_timeout(), keepalive.as_ref(), alpn).await
     }
 
     /// A counted place for a connection that is not pooled (TCP).
@@ -236,8 +254,10 @@ impl Pool {
     /// Closes what is idle for too long, or closed by the peer. Called about once a second.
     pub(crate) fn sweep(&self, now: Instant) {
         let timeout = self.idle_timeout();
-        self.idle.borrow_mut().retain(|idle| idle.connection.is_ready() && now.duration_since(idle.since) < timeout);
-        self.shared.borrow_mut().retain(|shared| !shared.sender.is_closed());
+        // Zero: never. (HTTP/2 connections look at their idle time themselves.)
+        let rested = |since: Instant| !timeout.is_zero() && now.saturating_duration_since(since) >= timeout;
+        self.idle.borrow_mut().retain(|idle| idle.connection.is_ready() && !rested(idle.since) && !self.is_old(&idle.facts));
+        self.shared.borrow_mut().retain(|shared| !shared.sender.is_closed() && !self.is_old(&shared.facts));
     }
 
     /// Idle HTTP/1 connections and open HTTP/2 connections, for `/config`.

@@ -13,7 +13,7 @@ use crate::{
     destination,
     limits::{COPIES_MAX, SENDS_MAX},
     policy::{
-        Authenticated, Caller, Covered, Deadline, Judgement, PLAIN_TEXT, Permit, SecondBackend, admit, authenticate, authorize,
+        Affinity, Authenticated, Caller, Covered, Deadline, Judgement, PLAIN_TEXT, Permit, SecondBackend, admit, authenticate, authorize,
         authorize_at_gateway, cors, fallback, fault,
     },
     worker::Config,
@@ -205,7 +205,7 @@ impl<'a> Way<'a> {
         let upstream = config.upstreams.get(name).ok_or_else(|| Reject::NoCluster(name.to_string()))?;
         exchange.sent_to(upstream);
         let (came, grpc) = (parts.version, exchange.record.grpc);
-        let version = inner_version(upstream.protocol(), came, grpc, upgrade.is_some(), conn.is_gateway());
+        let version = inner_version(upstream.protocol(), came, grpc, upgrade.is_some(), conn.is_gateway() && !upstream.follows_client());
         let deadline = Deadline::of(conn, route, &parts.headers, grpc, started);
         let on_upgrade = upgrade.is_some().then(|| body.on_upgrade());
         let mut head = make_head(conn, parts, target, upgrade)?;
@@ -214,6 +214,7 @@ impl<'a> Way<'a> {
             conn.introduce(config, &mut head.headers);
         }
         let copies = self.copies(&head);
+        let affinity = Affinity::of(upstream, &head.headers, head.path.query(), conn.peer_address.ip(), || conn.worker.random());
         let sending = Sending {
             worker: &conn.worker,
             upstream,
@@ -223,6 +224,7 @@ impl<'a> Way<'a> {
             second: SecondBackend::of(conn, config, route, came, grpc).map(Box::new),
             sends_max: SENDS_MAX - u32::try_from(copies.len()).unwrap_or(SENDS_MAX),
             keep_body: !copies.is_empty(),
+            affinity,
             kept: RefCell::default(),
         };
         Ok(Ready { sending, head, copies, on_upgrade })
@@ -248,6 +250,7 @@ impl<'a> Way<'a> {
         let fell = exchange.record.flags.contains(&ResponseFlag::Fallback);
         let answered = sending.second.as_ref().filter(|_| fell).map_or(self.chosen, |second| second.target);
         answered.response_headers.apply(response.headers_mut());
+        sending.affinity.apply(response.headers_mut());
         answer(response, sending.deadline.map(|d| d.at), on_upgrade, exchange)
     }
 

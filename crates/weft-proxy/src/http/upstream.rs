@@ -12,12 +12,13 @@ use super::{
     pool::{HttpVersion, Lease, NoConnection, SendError, SendErrorKind},
 };
 use crate::{
-    limits::STALE_CONNECTIONS_MAX,
+    limits::{HEALTH_CHECK_BYTES_MAX, STALE_CONNECTIONS_MAX},
     net::DialError,
-    policy::{Deadline, Permit, SecondBackend, fallback},
+    policy::{Affinity, Deadline, Permit, SecondBackend, fallback},
     upstream::{Admitted, Chosen, Upstream, millis},
     worker::Worker,
 };
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version, header, uri::PathAndQuery};
 use http_body::Body as _;
 use std::{
@@ -308,6 +309,8 @@ pub(crate) struct Sending<'a> {
     pub sends_max: u32,
     /// Keep the body for copies, as far as it is short enough.
     pub keep_body: bool,
+    /// What holds the request at an endpoint.
+    pub affinity: Affinity,
     pub kept: RefCell<Option<Rc<Replay>>>,
 }
 
@@ -425,7 +428,8 @@ impl Sending<'_> {
             exchange.lasting.admitted = Some(course.upstream.admit()?);
         }
         let tried: &[EndpointId] = if self.route.retry.as_ref().is_some_and(|r| r.repeat_hosts) { &[] } else { &course.tried };
-        let chosen = course.upstream.pick(clock::now(), (self.worker.roll(), self.worker.roll()), tried)?;
+        let rolls = (self.worker.roll(), self.worker.roll());
+        let chosen = course.upstream.pick_by(clock::now(), rolls, tried, self.affinity.hash)?;
         let (from, to) = exchange.addresses();
         let chosen = course.upstream.for_client(chosen, from, to);
         exchange.facts.chosen = Some(chosen.clone());
@@ -510,7 +514,7 @@ impl Sending<'_> {
         let failure = match &outcome {
             Ok((response, lease)) => {
                 let status = response.status().as_u16();
-                course.upstream.observed(chosen.id, Outcome::Status(status), clock::now());
+                course.upstream.answered(chosen.id, status, response.headers(), started);
                 exchange.upstream_tls(lease.tls());
                 let grpc_status = super::headers::grpc_status(response.headers());
                 let marked = self.route.retry.as_ref().is_some_and(|r| r.on.marks(response.headers()));
@@ -620,6 +624,25 @@ pub(crate) fn tls_record(peer: &weft_pki::Peer) -> TlsRecord {
         peer: peer.id.to_string(),
         peer_not_after_unix_s: i64::try_from(peer.not_after_s).unwrap_or(i64::MAX),
     }
+}
+
+/// A question of the proxy itself: the status and the body of the answer, or what went wrong.
+pub(crate) async fn ask(
+    worker: &Rc<Worker>,
+    pool: &Rc<Pool>,
+    version: HttpVersion,
+    head: Box<Head>,
+    body: Option<Bytes>,
+) -> Result<(u16, Bytes), String> {
+    let body = body.map_or(RequestBody::Empty, |bytes| RequestBody::Whole(Some(bytes)));
+    let request = head.request(version, body).map_err(|reject| reject.words())?;
+    let sent = Rc::new(Cell::new(true));
+    let (response, lease) = attempt(worker, pool, version, request, &sent).await.map_err(|failed| failed.why.words())?;
+    let status = response.status().as_u16();
+    let limited = http_body_util::Limited::new(response.into_body(), HEALTH_CHECK_BYTES_MAX);
+    let body = http_body_util::BodyExt::collect(limited).await.map_err(|e| e.to_string())?.to_bytes();
+    lease.give_back(true);
+    Ok((status, body))
 }
 
 /// Sends a copy and reads its answer to the end, so that the connection can be used again.

@@ -2,6 +2,7 @@
 
 mod admission;
 mod authorization;
+mod balancing;
 mod concurrency;
 mod rate_limit;
 mod rate_limit_service;
@@ -15,6 +16,7 @@ pub(crate) mod fallback;
 mod fault;
 
 pub(crate) use authorization::{Caller, Judgement, PLAIN_TEXT, Permit, authorize, authorize_at_gateway};
+pub(crate) use balancing::Affinity;
 pub(crate) use deadline::Deadline;
 pub(crate) use fallback::SecondBackend;
 pub(crate) use fault::fault;

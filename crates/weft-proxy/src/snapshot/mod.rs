@@ -2,6 +2,8 @@
 
 mod check;
 
+pub use crate::health_check::Checks;
+
 use crate::policy::TokenRules;
 use foldhash::HashMap;
 use serde::Serialize;
@@ -38,6 +40,8 @@ pub struct ClusterEntry {
     pub gate: Arc<RetryGate>,
     /// How endpoints are chosen; the standing of each is kept likewise.
     pub plan: Arc<Plan>,
+    /// Active health checks, kept likewise.
+    pub checks: Arc<Checks>,
     /// The caller as the plan sees it.
     place: Arc<Place>,
 }
@@ -198,9 +202,10 @@ impl Snapshot {
         };
         let counters = before.map(|b| b.counters.clone()).unwrap_or_default();
         let gate = before.map(|b| b.gate.clone()).unwrap_or_default();
+        let checks = before.map(|b| b.checks.clone()).unwrap_or_default();
         let standings = before.map(|b| b.plan.standings().clone()).unwrap_or_default();
         let plan = Arc::new(Plan::new(cluster, crate::upstream::usable(cluster, &endpoints), place, standings));
-        Arc::new(ClusterEntry { cluster: cluster.clone(), endpoints, versions, counters, gate, plan, place: place.clone() })
+        Arc::new(ClusterEntry { cluster: cluster.clone(), endpoints, versions, counters, gate, plan, checks, place: place.clone() })
     }
 
     /// The service that answers to `host` (lower case, no port).

@@ -7,10 +7,13 @@ mod fixture;
 mod thread;
 mod tokens;
 
+mod balancing;
 mod concurrency;
+mod connection_pool;
 mod faults;
 mod gateway;
 mod goldens;
+mod health_check;
 mod hostile;
 mod http;
 mod http1_corpus;
