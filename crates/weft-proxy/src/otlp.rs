@@ -10,7 +10,7 @@ use tokio::{
     net::TcpStream,
     sync::mpsc,
 };
-use weft_telemetry::{OTLP_CONTENT_TYPE, OtlpResource, Report, otlp_export};
+use weft_telemetry::{OTLP_CONTENT_TYPE, OtlpResource, Report, Span, otlp_export};
 
 /// Longest time that one export may take.
 const EXPORT_MS_MAX: u64 = 3_000;
@@ -78,7 +78,8 @@ impl Exporter {
     }
 
     async fn export(&self, report: &Report) {
-        let body = otlp_export(&self.resource, &report.records);
+        let spans: Vec<Span> = report.records.iter().cloned().map(Span::from).collect();
+        let body = otlp_export(&self.resource, &spans);
         let sent = tokio::time::timeout(Duration::from_millis(EXPORT_MS_MAX), self.post(&body)).await;
         match sent {
             Ok(Ok(())) => {}

@@ -11,7 +11,7 @@ use crate::{
     program::Program,
     shared::Shared,
     side::{self, Side},
-    telemetry::{Telemetry, TelemetryStart},
+    telemetry::{FileWriter, Telemetry, TelemetryStart},
     worker::{Settings, Worker},
 };
 use std::{
@@ -83,11 +83,13 @@ pub fn serve(mut config: ProxyConfig, shared: Arc<Shared>) -> io::Result<ProxyHa
     });
     let count = config.workers.max(1);
     let budget = SeriesBudget::default();
+    let files = FileWriter::start(&registry)?;
     let sockets = share_out(&mut config, count);
     let (mut threads, mut readers, mut commands) = (Vec::new(), Vec::new(), Vec::new());
     for (index, sockets) in sockets.into_iter().enumerate() {
         let reader = MetricsReader::default();
-        let telemetry = TelemetryStart { log: config.access_log.clone(), reader: reader.clone(), budget: budget.clone() };
+        let telemetry =
+            TelemetryStart { log: config.access_log.clone(), files: files.clone(), reader: reader.clone(), budget: budget.clone() };
         readers.push(reader);
         let (sender, receiver) = mpsc::channel(COMMANDS_QUEUED_MAX);
         commands.push(sender);

@@ -4,7 +4,7 @@ use crate::{
     http::{Http2, Pool},
     shared::Shared,
     snapshot::Snapshot,
-    telemetry::Telemetry,
+    telemetry::{Plan, Telemetry},
     upstream::Upstream,
 };
 use foldhash::HashMap;
@@ -19,7 +19,7 @@ use weft_std::{
     DrainWatch, Spawner,
     clock::{self, Instant},
 };
-use weft_telemetry::{Edge, Metrics, Party, Registry, RequestRecord};
+use weft_telemetry::{Edge, Extras, Metrics, Party, Registry, RequestRecord};
 
 /// Longest time that a connection to the program stays idle, in milliseconds.
 const PROGRAM_IDLE_MS: u64 = 3_000;
@@ -68,6 +68,8 @@ pub(crate) struct Config {
     /// The same as `x-weft-peer`.
     pub own_header: Option<http::HeaderValue>,
     pub proxy_id: String,
+    /// What is asked of telemetry.
+    pub plan: Rc<Plan>,
 }
 
 impl Worker {
@@ -128,12 +130,21 @@ impl Worker {
     /// Counts, logs and reports a finished record.
     pub(crate) fn observe(&self, mut record: RequestRecord) {
         let edge = self.metrics(|metrics| metrics.edge_of(&record));
-        self.finish(&edge, &mut record, |_| ());
+        let plan = self.config.borrow().plan.clone();
+        self.finish(&plan, &edge, &mut record, true, |_| None);
     }
 
     /// The same for a request of a known edge. `fill` adds what is not counted; it is called only if somebody will read the record.
-    pub(crate) fn finish(&self, edge: &Rc<Edge>, record: &mut RequestRecord, fill: impl FnOnce(&mut RequestRecord)) {
-        self.telemetry.borrow_mut().finish(edge, record, fill);
+    pub(crate) fn finish(
+        &self,
+        plan: &Plan,
+        edge: &Rc<Edge>,
+        record: &mut RequestRecord,
+        sampled: bool,
+        fill: impl FnOnce(&mut RequestRecord) -> Option<Box<Extras>>,
+    ) {
+        let roll = if plan.reads(record.reporter) { self.roll() } else { 0 };
+        self.telemetry.borrow_mut().finish(plan, edge, record, (roll, sampled), fill);
     }
 
     /// The metrics, to resolve names and edges.
@@ -156,7 +167,8 @@ impl Worker {
     pub(crate) fn tick(self: &Rc<Self>) {
         let now = clock::now();
         let seconds = u32::try_from(now.saturating_duration_since(self.epoch).as_secs()).unwrap_or(u32::MAX);
-        self.telemetry.borrow_mut().flush(&self.shared.reports, seconds);
+        let batches = self.telemetry.borrow_mut().flush(&self.shared.reports, seconds, &self.settings.registry);
+        crate::telemetry::export(self, batches);
         let config = self.config();
         #[allow(clippy::iter_over_hash_type, reason = "each is swept by itself")]
         for upstream in config.upstreams.values() {
@@ -216,6 +228,7 @@ impl Config {
         );
         let proxy_id = workload.map_or_else(|| name.to_owned(), |w| w.id.clone());
         let own_header = crate::http::peer_value(&own);
-        Self { snapshot, upstreams, own: Rc::new(own), own_header, proxy_id }
+        let plan = Rc::new(Plan::new(&snapshot.telemetry, workload.map(|w| w.labels.clone()).unwrap_or_default()));
+        Self { snapshot, upstreams, own: Rc::new(own), own_header, proxy_id, plan }
     }
 }

@@ -134,7 +134,7 @@ impl Line<'_> {
 }
 
 /// RFC 8259 §7: quotes, backslashes and control characters are escaped; runs of others are copied whole.
-fn write_escaped(out: &mut String, text: &str) {
+pub(crate) fn write_escaped(out: &mut String, text: &str) {
     let mut rest = text;
     while let Some(at) = rest.bytes().position(|b| b < 0x20 || b == b'"' || b == b'\\' || b == 0x7f) {
         let (plain, tail) = rest.split_at(at);

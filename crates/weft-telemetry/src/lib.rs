@@ -8,6 +8,9 @@ mod flags;
 mod record;
 
 mod access_log;
+mod b3;
+mod context;
+mod log_line;
 mod metrics;
 mod otlp;
 mod prometheus;
@@ -15,13 +18,17 @@ mod registry;
 mod reporter;
 mod series;
 mod trace;
+mod zipkin;
 
 pub mod details;
 mod why;
 
 pub use access_log::*;
+pub use b3::*;
+pub use context::*;
 pub use edge::*;
 pub use flags::*;
+pub use log_line::*;
 pub use metrics::*;
 pub use otlp::*;
 pub use prometheus::*;
@@ -31,3 +38,4 @@ pub use reporter::*;
 pub use series::*;
 pub use trace::*;
 pub use why::*;
+pub use zipkin::*;

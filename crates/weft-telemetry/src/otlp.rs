@@ -4,10 +4,11 @@
 
 use crate::{ProtocolKind, Reporter, RequestRecord, flags_text, trace::hex_bytes};
 use opentelemetry_proto::tonic::{
-    collector::trace::v1::ExportTraceServiceRequest,
+    collector::{logs::v1::ExportLogsServiceRequest, trace::v1::ExportTraceServiceRequest},
     common::v1::{AnyValue, InstrumentationScope, KeyValue, any_value::Value},
+    logs::v1::{LogRecord, ResourceLogs, ScopeLogs},
     resource::v1::Resource,
-    trace::v1::{ResourceSpans, ScopeSpans, Span, Status, span::SpanKind, status::StatusCode},
+    trace::v1::{ResourceSpans, ScopeSpans, Span as OtlpSpan, Status, span::SpanKind, status::StatusCode},
 };
 use prost::Message;
 
@@ -27,26 +28,88 @@ pub struct OtlpResource {
     pub instance: String,
 }
 
-/// The body for `records`; those without a trace id have no span.
-pub fn otlp_export(resource: &OtlpResource, records: &[RequestRecord]) -> Vec<u8> {
-    let attributes = vec![
-        text("service.name", &resource.service),
-        text("service.namespace", &resource.namespace),
-        text("service.version", &resource.version),
-        text("service.instance.id", &resource.instance),
-        text("telemetry.sdk.name", "weft"),
-        text("telemetry.sdk.language", "rust"),
-    ];
-    let attributes = attributes.into_iter().flatten().collect();
-    let scope = InstrumentationScope { name: "weft".into(), version: env!("CARGO_PKG_VERSION").into(), ..Default::default() };
-    let spans = records.iter().filter_map(span).collect();
-    let scope_spans = vec![ScopeSpans { scope: Some(scope), spans, schema_url: String::new() }];
-    let resource = Resource { attributes, ..Default::default() };
-    ExportTraceServiceRequest { resource_spans: vec![ResourceSpans { resource: Some(resource), scope_spans, schema_url: String::new() }] }
-        .encode_to_vec()
+/// A record that is told of as a span, with tags of its own.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Span {
+    /// The record, filled.
+    pub record: RequestRecord,
+    /// Tags, by name.
+    pub tags: Vec<(String, String)>,
 }
 
-fn span(r: &RequestRecord) -> Option<Span> {
+impl From<RequestRecord> for Span {
+    fn from(record: RequestRecord) -> Self {
+        Self { record, tags: Vec::new() }
+    }
+}
+
+/// A line of an access log on its way to a collector.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogEntry {
+    /// Milliseconds since 1970.
+    pub unix_ms: u64,
+    /// The line.
+    pub body: String,
+    /// Trace id in hex; may be empty.
+    pub trace_id: String,
+    /// Span id in hex; may be empty.
+    pub span_id: String,
+}
+
+/// The body for `spans`; those without a trace id are left out.
+pub fn otlp_export(resource: &OtlpResource, spans: &[Span]) -> Vec<u8> {
+    let scope_spans = vec![ScopeSpans { scope: Some(scope()), spans: spans.iter().filter_map(span).collect(), schema_url: String::new() }];
+    let resource_spans = vec![ResourceSpans { resource: Some(resource.attributes()), scope_spans, schema_url: String::new() }];
+    ExportTraceServiceRequest { resource_spans }.encode_to_vec()
+}
+
+/// The body of `POST /v1/logs` for `entries` of the log `name`.
+pub fn otlp_logs_export(resource: &OtlpResource, name: &str, entries: &[LogEntry]) -> Vec<u8> {
+    let record = |entry: &LogEntry| LogRecord {
+        time_unix_nano: entry.unix_ms.saturating_mul(1_000_000),
+        observed_time_unix_nano: entry.unix_ms.saturating_mul(1_000_000),
+        body: Some(AnyValue { value: Some(Value::StringValue(entry.body.trim_end().into())) }),
+        attributes: text("log_name", name).into_iter().collect(),
+        trace_id: hex_bytes::<16>(entry.trace_id.as_bytes()).map(Vec::from).unwrap_or_default(),
+        span_id: hex_bytes::<8>(entry.span_id.as_bytes()).map(Vec::from).unwrap_or_default(),
+        ..Default::default()
+    };
+    let log_records = entries.iter().map(record).collect();
+    let scope_logs = vec![ScopeLogs { scope: Some(scope()), log_records, schema_url: String::new() }];
+    let resource_logs = vec![ResourceLogs { resource: Some(resource.attributes()), scope_logs, schema_url: String::new() }];
+    ExportLogsServiceRequest { resource_logs }.encode_to_vec()
+}
+
+fn scope() -> InstrumentationScope {
+    InstrumentationScope { name: "weft".into(), version: env!("CARGO_PKG_VERSION").into(), ..Default::default() }
+}
+
+impl OtlpResource {
+    fn attributes(&self) -> Resource {
+        let resource = self;
+        let attributes = [
+            text("service.name", &resource.service),
+            text("service.namespace", &resource.namespace),
+            text("service.version", &resource.version),
+            text("service.instance.id", &resource.instance),
+            text("telemetry.sdk.name", "weft"),
+            text("telemetry.sdk.language", "rust"),
+        ];
+        Resource { attributes: attributes.into_iter().flatten().collect(), ..Default::default() }
+    }
+}
+
+/// What a span is called.
+pub(crate) fn span_name(r: &RequestRecord) -> String {
+    match r.kind() {
+        ProtocolKind::Tcp => format!("tcp {}", r.destination_service),
+        ProtocolKind::Grpc => r.path.split('?').next().unwrap_or_default().trim_start_matches('/').to_owned(),
+        ProtocolKind::Http => format!("{} {}", r.method, r.destination_service),
+    }
+}
+
+fn span(span: &Span) -> Option<OtlpSpan> {
+    let r = &span.record;
     let trace_id = hex_bytes::<16>(r.trace_id.as_bytes())?.to_vec();
     let span_id = hex_bytes::<8>(r.span_id.as_bytes())?.to_vec();
     let parent_span_id = hex_bytes::<8>(r.parent_span_id.as_bytes()).map(Vec::from).unwrap_or_default();
@@ -58,21 +121,16 @@ fn span(r: &RequestRecord) -> Option<Span> {
     // The conventions: a server span is in error for 5xx only, a client span for 4xx too.
     let error = r.is_failure() || (r.reporter == Reporter::Source && r.status >= 400);
     let status = error.then(|| Status { message: r.details.clone(), code: StatusCode::Error.into() });
-    let name = match r.kind() {
-        ProtocolKind::Tcp => format!("tcp {}", r.destination_service),
-        ProtocolKind::Grpc => r.path.split('?').next().unwrap_or_default().trim_start_matches('/').to_owned(),
-        ProtocolKind::Http => format!("{} {}", r.method, r.destination_service),
-    };
-    Some(Span {
+    Some(OtlpSpan {
         trace_id,
         span_id,
         parent_span_id,
         flags: 1,
-        name,
+        name: span_name(r),
         kind: kind.into(),
         start_time_unix_nano,
         end_time_unix_nano: start_time_unix_nano.saturating_add(r.duration_us.saturating_mul(1_000)),
-        attributes: attributes(r),
+        attributes: attributes(r).into_iter().chain(span.tags.iter().filter_map(|(name, value)| text(name, value))).collect(),
         status,
         ..Default::default()
     })
@@ -132,7 +190,7 @@ mod tests {
             ..RequestRecord::default()
         };
         let resource = OtlpResource { service: "page".into(), ..OtlpResource::default() };
-        let body = otlp_export(&resource, &[record, RequestRecord::default()]);
+        let body = otlp_export(&resource, &[record.into(), Span::default()]);
         let request = ExportTraceServiceRequest::decode(body.as_slice()).expect("decodes");
         let [resource_spans] = request.resource_spans.as_slice() else { unreachable!("one resource") };
         let [span] = resource_spans.scope_spans[0].spans.as_slice() else { unreachable!("one span") };

@@ -2,6 +2,7 @@
 
 use super::{
     exchange::{Ended, Exchange},
+    grpc_messages::Received,
     pool::Lease,
 };
 use crate::{
@@ -138,7 +139,7 @@ impl ResponseBody {
     }
     fn trailers(&mut self, trailers: &HeaderMap) {
         if let Some(exchange) = &mut self.exchange {
-            exchange.record.grpc_status = super::headers::grpc_status(trailers).or(exchange.record.grpc_status);
+            exchange.trailers(trailers);
         }
     }
 }
@@ -176,7 +177,10 @@ impl Body for ResponseBody {
             None => self.close(Ended::Complete),
             Some(Err(_)) => self.close(Ended::UpstreamBroke),
             Some(Ok(frame)) => {
-                self.sent += frame.data_ref().map_or(0, |d| d.len() as u64);
+                if let Some(data) = frame.data_ref() {
+                    self.sent += data.len() as u64;
+                    self.exchange.iter().for_each(|exchange| exchange.response_messages.add(data));
+                }
                 if let Some(trailers) = frame.trailers_ref() {
                     self.trailers(trailers);
                 }
@@ -221,7 +225,7 @@ pub(crate) enum RequestBody {
         /// The caller's body.
         body: Incoming,
         /// Counts its bytes.
-        received: Rc<Cell<u64>>,
+        received: Rc<Received>,
         /// Set when it is through: until then the connection is not free.
         sent: Rc<Cell<bool>>,
     },
@@ -244,13 +248,13 @@ pub(crate) struct Replay {
     kept: RefCell<VecDeque<Bytes>>,
     trailers: RefCell<Option<HeaderMap>>,
     bytes: Cell<usize>,
-    received: Rc<Cell<u64>>,
+    received: Rc<Received>,
     ended: Cell<bool>,
     attempt: Cell<u32>,
 }
 
 impl Replay {
-    pub(crate) fn new(body: Incoming, received: Rc<Cell<u64>>) -> Rc<Self> {
+    pub(crate) fn new(body: Incoming, received: Rc<Received>) -> Rc<Self> {
         Rc::new(Self {
             body: RefCell::new(body),
             kept: RefCell::default(),
@@ -299,7 +303,7 @@ impl Replay {
     }
 
     fn keep(&self, data: &Bytes, at: &mut usize) {
-        self.received.set(self.received.get() + data.len() as u64);
+        self.received.add(data);
         self.bytes.set(self.bytes.get() + data.len());
         match self.is_whole() {
             true => {
@@ -326,7 +330,7 @@ impl Body for RequestBody {
             Self::Once { body, received, sent } => {
                 let polled = ready!(Pin::new(&mut *body).poll_frame(cx));
                 if let Some(Ok(frame)) = &polled {
-                    received.set(received.get() + frame.data_ref().map_or(0, |d| d.len() as u64));
+                    frame.data_ref().into_iter().for_each(|data| received.add(data));
                 }
                 sent.set(polled.is_none() || body.is_end_stream());
                 Poll::Ready(polled)

@@ -1,8 +1,16 @@
 //! One exchange: the record of a request from its start to the last byte of its answer, closed exactly once.
 
-use super::{Connection, Scope, body::Lasting, headers, normalize::Target};
+use super::{
+    Connection, Scope,
+    body::Lasting,
+    grpc_messages::Received,
+    headers,
+    normalize::Target,
+    trace::{self, Begun},
+};
 use crate::{
     edges::Asked,
+    telemetry::Plan,
     upstream::{Chosen, Upstream},
     worker::{Config, Worker},
 };
@@ -12,10 +20,10 @@ use http::{
     request::Parts,
     uri::PathAndQuery,
 };
-use std::{cell::Cell, rc::Rc, sync::Arc};
+use std::{rc::Rc, sync::Arc};
 use weft_model::{HttpRoute, Service};
 use weft_std::clock::{self, Instant};
-use weft_telemetry::{Attempt, Edge, ProtocolKind, Reporter, RequestRecord, ResponseFlag, TlsRecord, TraceContext, details};
+use weft_telemetry::{Attempt, Edge, Extras, ProtocolKind, Reporter, RequestRecord, ResponseFlag, TlsRecord, TraceContext, details};
 use weft_wire::http1::OnUpgrade;
 
 /// The record under way. Dropping it unfinished means that the caller left.
@@ -27,7 +35,9 @@ pub(crate) struct Exchange {
     started: Instant,
     done: bool,
     /// Bytes of the request's body so far.
-    pub received: Rc<Cell<u64>>,
+    pub received: Rc<Received>,
+    /// Messages of the response's body so far.
+    pub response_messages: Received,
     /// Places, connections and counts that last as long as the exchange.
     pub lasting: Lasting,
     /// Places that admission gave it.
@@ -52,6 +62,7 @@ pub(crate) struct Facts {
     authority: String,
     user_agent: Option<HeaderValue>,
     forwarded_for: Option<HeaderValue>,
+    captured: Option<Box<Captured>>,
     pub route: Option<Arc<HttpRoute>>,
     /// The service that the route is of, where one is known already.
     service: Option<Arc<Service>>,
@@ -109,23 +120,98 @@ impl Facts {
     }
 }
 
+/// Headers that the configuration asks to keep.
+#[derive(Debug, Default)]
+struct Captured {
+    request: Vec<(String, String)>,
+    response: Vec<(String, String)>,
+    trailers: Vec<(String, String)>,
+}
+
+/// Longest header value that is kept, in bytes.
+const CAPTURED_BYTES_MAX: usize = 1024;
+
+fn capture(names: &[http::HeaderName], map: &http::HeaderMap) -> Vec<(String, String)> {
+    let text = |name: &http::HeaderName| {
+        let bytes = map.get(name)?.as_bytes();
+        let bytes = bytes.get(..bytes.len().min(CAPTURED_BYTES_MAX))?;
+        Some((name.as_str().to_owned(), String::from_utf8_lossy(bytes).into_owned()))
+    };
+    names.iter().filter_map(text).collect()
+}
+
+impl Captured {
+    fn of(headers: &http::HeaderMap, plan: &Plan) -> Self {
+        Self { request: capture(&plan.request_headers, headers), ..Self::default() }
+    }
+}
+
+impl Facts {
+    /// What formats and expressions of the configuration read beside the record.
+    fn extras(&mut self, reporter: Reporter) -> Option<Box<Extras>> {
+        if !self.config.plan.reads(reporter) {
+            return None;
+        }
+        let captured = self.captured.take().unwrap_or_default();
+        Some(Box::new(Extras {
+            local_address: self.connection.local_address.to_string(),
+            scheme: self.connection.scheme(),
+            own_principal: self.config.own.principal.clone(),
+            own_labels: self.config.plan.own_labels.clone(),
+            request_headers: captured.request,
+            response_headers: captured.response,
+            trailers: captured.trailers,
+        }))
+    }
+}
+
 impl Exchange {
+    /// Adds to an answer what the mesh asks for (`proxyHeaders`).
+    pub(crate) fn proxy_headers(&self, map: &mut http::HeaderMap) {
+        let wanted = self.facts.config.plan.headers();
+        match wanted.server.as_deref() {
+            None => {}
+            Some("") => drop((self.facts.first.is_none() && self.record.attempts.is_empty()).then(|| map.remove(http::header::SERVER))),
+            Some(server) => {
+                HeaderValue::from_str(server).into_iter().for_each(|value| drop(map.insert(http::header::SERVER, value)));
+            }
+        }
+        if wanted.debug
+            && let Some((_, micros)) = self.facts.first
+        {
+            map.insert(headers::UPSTREAM_SERVICE_TIME, HeaderValue::from(micros / 1_000));
+        }
+    }
+
+    /// Keeps the headers of the answer that the configuration asks for.
+    pub(crate) fn capture_response(&mut self, headers: &http::HeaderMap) {
+        let plan = &self.facts.config.plan;
+        if !plan.response_headers.is_empty() {
+            self.facts.captured.get_or_insert_default().response = capture(&plan.response_headers, headers);
+        }
+    }
+
+    /// The same of its trailers; also reads the gRPC status.
+    pub(crate) fn trailers(&mut self, trailers: &http::HeaderMap) {
+        self.record.grpc_status = headers::grpc_status(trailers).or(self.record.grpc_status);
+        let plan = &self.facts.config.plan;
+        if !plan.trailers.is_empty() {
+            self.facts.captured.get_or_insert_default().trailers = capture(&plan.trailers, trailers);
+        }
+    }
+
     /// Begins a record and gives the request its id and its trace context, in place.
     pub(crate) fn start(conn: &Rc<Connection>, config: &Rc<Config>, parts: &mut Parts) -> Box<Self> {
         let worker = conn.worker.clone();
         let headers = &mut parts.headers;
         let trusted = conn.peer.is_some() || matches!(conn.scope, Scope::Outbound { .. });
-        let id = headers::request_id(headers, trusted, &worker);
-        let parent = headers.get("traceparent").and_then(|v| v.to_str().ok()).and_then(TraceContext::parse);
-        let span = worker.random();
-        let context = match &parent {
-            Some(parent) => parent.child(span),
-            None => TraceContext::root(u128::from(worker.random()) << 64 | u128::from(worker.random()), span, true),
-        };
-        headers.insert(headers::TRACEPARENT, headers::traceparent(&context));
+        let id = headers::request_id(headers, trusted, config.plan.headers().request_id, &worker);
         let inbound = matches!(conn.scope, Scope::Inbound { .. });
+        let reporter = if inbound { Reporter::Destination } else { Reporter::Source };
+        let Begun { context, parent } = trace::begin(headers, &config.plan, reporter, &id, &worker);
+        let captured = (!config.plan.request_headers.is_empty()).then(|| Box::new(Captured::of(headers, &config.plan)));
         let record = RequestRecord {
-            reporter: if inbound { Reporter::Destination } else { Reporter::Source },
+            reporter,
             start_unix_ms: clock::unix_ms(),
             grpc: headers.get(CONTENT_TYPE).is_some_and(|v| v.as_bytes().starts_with(b"application/grpc")),
             ..RequestRecord::default()
@@ -142,6 +228,7 @@ impl Exchange {
             user_agent: headers.get(USER_AGENT).cloned(),
             forwarded_for: headers.get(headers::FORWARDED_FOR).cloned(),
             route: None,
+            captured,
             service: None,
             upstream: None,
             peer_said: inbound.then(|| conn.peer.as_ref().and_then(|_| headers.get(headers::PEER).cloned())).flatten(),
@@ -151,7 +238,8 @@ impl Exchange {
             cors: None,
             first: None,
         };
-        let (received, lasting) = (Rc::default(), Lasting::default());
+        let (received, response_messages) = (Rc::new(Received::new(record.grpc)), Received::new(record.grpc));
+        let lasting = Lasting::default();
         Box::new(Self {
             record,
             facts,
@@ -159,6 +247,7 @@ impl Exchange {
             started: clock::now(),
             done: false,
             received,
+            response_messages,
             lasting,
             places: None,
             standing: None,
@@ -237,7 +326,9 @@ impl Exchange {
             }
         }
         record.bytes_sent = sent.max(record.bytes_sent);
-        record.bytes_received = self.received.get();
+        record.bytes_received = self.received.bytes();
+        record.request_messages = self.received.messages();
+        record.response_messages = self.response_messages.messages();
         record.duration_us = u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.lasting.release(ended == Ended::Complete);
         let edge = self.edge();
@@ -245,9 +336,11 @@ impl Exchange {
             places.end(&self.record, self.answered.unwrap_or_else(|| self.started.elapsed()));
         }
         let facts = &mut self.facts;
-        self.worker.finish(&edge, &mut self.record, |record| {
+        let (config, sampled) = (facts.config.clone(), facts.context.sampled);
+        self.worker.finish(&config.plan, &edge, &mut self.record, sampled, |record| {
             facts.fill(record);
             edge.name().write(record);
+            facts.extras(record.reporter)
         });
     }
 

@@ -12,6 +12,7 @@ pub(crate) const FORWARDED_CLIENT_CERT: HeaderName = HeaderName::from_static("x-
 /// The number of an attempt, told to the upstream where a retry policy asks for it.
 pub(crate) const ATTEMPT_COUNT: HeaderName = HeaderName::from_static("x-envoy-attempt-count");
 pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(crate) const UPSTREAM_SERVICE_TIME: HeaderName = HeaderName::from_static("x-envoy-upstream-service-time");
 pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Headers that are for one connection only (RFC 9110 §7.6.1).
@@ -83,14 +84,28 @@ pub(crate) fn traceparent(context: &TraceContext) -> HeaderValue {
 }
 
 /// The request's id: taken over from where it can be believed, else made here.
-pub(crate) fn request_id(headers: &mut HeaderMap, trusted: bool, worker: &Worker) -> HeaderValue {
+pub(crate) fn request_id(headers: &mut HeaderMap, trusted: bool, written: bool, worker: &Worker) -> HeaderValue {
     let sane = |v: &&HeaderValue| v.len() <= 128 && !v.is_empty() && v.as_bytes().iter().all(|b| b.is_ascii_graphic());
     if let Some(id) = headers.get(REQUEST_ID).filter(|v| trusted && sane(v)) {
         return id.clone();
     }
     let id = uuid(worker.random(), worker.random());
-    headers.insert(REQUEST_ID, id.clone());
+    if written {
+        headers.insert(REQUEST_ID, id.clone());
+    }
     id
+}
+
+/// Adds `x-forwarded-host` and `x-forwarded-port` where the mesh asks for them.
+pub(crate) fn forwarded(wanted: &weft_model::ProxyHeaders, target: &super::Target, port: u16, headers: &mut HeaderMap) {
+    if wanted.forwarded_host
+        && let Ok(host) = HeaderValue::from_str(&target.authority)
+    {
+        headers.insert(HeaderName::from_static("x-forwarded-host"), host);
+    }
+    if wanted.forwarded_port {
+        headers.insert(HeaderName::from_static("x-forwarded-port"), HeaderValue::from(port));
+    }
 }
 
 /// A version 4 UUID (RFC 9562 §5.4) of random bits.

@@ -7,7 +7,9 @@ mod normalize;
 mod reject;
 
 mod body;
+mod grpc_messages;
 mod headers;
+mod trace;
 
 mod hedge;
 mod pool;

@@ -71,6 +71,7 @@ async fn request_pipeline(
     exchange.target(&target);
     let upgrade = headers::upgrade(&parts.headers).filter(|_| parts.version != Version::HTTP_2);
     conn.sanitize(&mut parts.headers);
+    headers::forwarded(config.plan.headers(), &target, conn.port(), &mut parts.headers);
     if parts.method == Method::CONNECT {
         // Boxed: rare.
         return Box::pin(connect(conn, config, body, &target, exchange)).await;
@@ -444,6 +445,8 @@ fn finish(conn: &Rc<Connection>, outcome: Result<Reply, Reject>, mut exchange: B
             exchange.record.grpc_status = headers::grpc_status(response.headers()).filter(|_| exchange.record.grpc);
             *response.version_mut() = version;
             conn.introduce_callee(response.headers_mut());
+            exchange.proxy_headers(response.headers_mut());
+            exchange.capture_response(response.headers());
             exchange.note_answer();
             if let Some(standing) = &exchange.standing {
                 standing.write(response.headers_mut());
@@ -485,6 +488,8 @@ fn finish(conn: &Rc<Connection>, outcome: Result<Reply, Reject>, mut exchange: B
         weft_model::apply_cors(cors, response.headers_mut());
     }
     conn.introduce_callee(response.headers_mut());
+    exchange.proxy_headers(response.headers_mut());
+    exchange.capture_response(response.headers());
     response.map(|bytes| ResponseBody::local(bytes, Some(exchange)))
 }
 

@@ -13,7 +13,7 @@ pub(crate) fn start(worker: &Rc<Worker>, mut exchange: Box<Exchange>) {
         let copied = tokio::io::copy_bidirectional(&mut downstream, &mut upstream).await;
         drop(counted);
         if let Ok((received, sent)) = copied {
-            exchange.received.set(received);
+            exchange.received.set_bytes(received);
             exchange.close(sent, Ended::Complete);
         } else {
             exchange.close(0, Ended::Complete);

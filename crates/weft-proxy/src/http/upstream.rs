@@ -8,6 +8,7 @@
 use super::{
     Exchange, Pool, Reject,
     body::{Incoming, Replay, RequestBody},
+    grpc_messages::Received,
     hedge::Race,
     pool::{HttpVersion, Lease, NoConnection, SendError, SendErrorKind},
 };
@@ -439,7 +440,7 @@ impl Sending<'_> {
 
     /// What the upstream is told of the attempt: its number, and how much time is left.
     pub(super) fn stamp(&self, request: &mut Request<RequestBody>, attempt: u32) {
-        if self.route.retry.as_ref().is_some_and(|r| r.count_header) {
+        if self.route.retry.as_ref().is_some_and(|r| r.count_header) || self.worker.config().plan.headers().attempt_count {
             request.headers_mut().insert(super::headers::ATTEMPT_COUNT, HeaderValue::from(attempt));
         }
         if let Some(deadline) = &self.deadline {
@@ -564,7 +565,7 @@ impl Sending<'_> {
         version: HttpVersion,
         request: Box<Request<RequestBody>>,
         sent: &Rc<Cell<bool>>,
-        received: Rc<Cell<u64>>,
+        received: Rc<Received>,
     ) -> Outgoing {
         let mut attempt = pin!(attempt(self.worker, &chosen.pool, version, request, sent));
         let per_try = self.route.retry.as_ref().and_then(|r| r.per_try_timeout_ms);
@@ -585,19 +586,19 @@ async fn while_it_moves(
     mut attempt: Pin<&mut impl Future<Output = Outgoing>>,
     idle: Duration,
     limit: Option<Duration>,
-    received: Rc<Cell<u64>>,
+    received: Rc<Received>,
 ) -> Outgoing {
     let in_ms = |limit: Duration| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     let end = limit.map(|limit| (clock::now() + limit, in_ms(limit)));
     loop {
-        let before = received.get();
+        let before = received.bytes();
         let quiet = clock::now() + idle;
         match tokio::time::timeout_at(end.map_or(quiet, |(end, _)| end.min(quiet)), attempt.as_mut()).await {
             Ok(outcome) => return outcome,
             Err(_) => match end.filter(|(end, _)| *end <= clock::now()) {
                 Some((_, limit_ms)) => return Err(Failed { why: Why::PerTry(limit_ms), request: None }),
                 // The request's body still moves.
-                None if received.get() != before => {}
+                None if received.bytes() != before => {}
                 None => return Err(Failed { why: Why::Idle(in_ms(idle)), request: None }),
             },
         }

@@ -25,3 +25,4 @@ mod retries;
 mod routing;
 mod side;
 mod tcp;
+mod telemetry;
