@@ -109,7 +109,10 @@ async fn serve(worker: Rc<Worker>, stream: TcpStream, from: SocketAddr, duty: Du
         Duty::HttpProxy => {
             let scope = Scope::Outbound { port: 80, service: None, proxy: true };
             let conn = Connection::new(worker, from, local, scope);
-            serve_http(Rc::new(conn), Box::new(stream), FirstBytes::Http1).await;
+            let Ok((first, stream)) = sniff(stream, clock::now() + conn.worker.settings.header_timeout).await else { return };
+            // Whatever it is, it is answered as HTTP.
+            let first = if first == FirstBytes::H2 { first } else { FirstBytes::Http1 };
+            serve_http(Rc::new(conn), Box::new(stream), first).await;
         }
         Duty::Gateway { port, edge } => {
             let conn = Connection::new(worker, from, local, Scope::Gateway { port, tls: false, edge: None });

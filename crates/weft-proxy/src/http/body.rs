@@ -29,6 +29,8 @@ use weft_wire::{
 pub(crate) enum Incoming {
     H1(http1::Body),
     H2(http2::Body),
+    /// No body: what follows the head is a tunnel over HTTP/2.
+    Tunnel(Option<Box<http2::Tunnel>>),
 }
 
 impl Body for Incoming {
@@ -39,18 +41,21 @@ impl Body for Incoming {
         match &mut *self {
             Self::H1(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::H2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Tunnel(_) => Poll::Ready(None),
         }
     }
     fn is_end_stream(&self) -> bool {
         match self {
             Self::H1(body) => body.is_end_stream(),
             Self::H2(body) => body.is_end_stream(),
+            Self::Tunnel(_) => true,
         }
     }
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::H1(body) => body.size_hint(),
             Self::H2(body) => body.size_hint(),
+            Self::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }
@@ -61,6 +66,7 @@ impl Incoming {
         match self {
             Self::H1(body) => body.on_upgrade(),
             Self::H2(_) => None,
+            Self::Tunnel(tunnel) => Some(OnUpgrade::ready(tunnel.take()?)),
         }
     }
 }
@@ -116,6 +122,7 @@ enum Inner {
     Empty,
     Full(Option<Bytes>),
     Upstream(Incoming),
+    Tunnel(http2::TunnelBody),
 }
 
 impl ResponseBody {
@@ -131,6 +138,10 @@ impl ResponseBody {
     pub(crate) fn local(bytes: Bytes, exchange: Option<Box<Exchange>>) -> Self {
         let inner = if bytes.is_empty() { Inner::Empty } else { Inner::Full(Some(bytes)) };
         Self { inner, sent: 0, exchange, deadline: None, idle: None }
+    }
+    /// What a tunnel writes; its exchange is closed by the tunnel itself.
+    pub(crate) fn tunnel(body: http2::TunnelBody) -> Self {
+        Self { inner: Inner::Tunnel(body), sent: 0, exchange: None, deadline: None, idle: None }
     }
     fn close(&mut self, ended: Ended) {
         if let Some(mut exchange) = self.exchange.take() {
@@ -158,6 +169,7 @@ impl Body for ResponseBody {
         let polled = match &mut self.inner {
             Inner::Empty => None,
             Inner::Full(bytes) => bytes.take().map(|b| Ok(Frame::data(b))),
+            Inner::Tunnel(body) => ready!(Pin::new(body).poll_frame(cx)).map(|frame| frame.map_err(Into::into)),
             Inner::Upstream(body) => match Pin::new(body).poll_frame(cx) {
                 Poll::Ready(polled) => polled,
                 Poll::Pending => {
@@ -194,6 +206,7 @@ impl Body for ResponseBody {
             Inner::Empty | Inner::Full(None) => true,
             Inner::Full(Some(_)) => false,
             Inner::Upstream(body) => body.is_end_stream(),
+            Inner::Tunnel(body) => body.is_end_stream(),
         }
     }
 
@@ -202,6 +215,7 @@ impl Body for ResponseBody {
             Inner::Empty | Inner::Full(None) => SizeHint::with_exact(0),
             Inner::Full(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
             Inner::Upstream(body) => body.size_hint(),
+            Inner::Tunnel(_) => SizeHint::default(),
         }
     }
 }
@@ -220,6 +234,8 @@ pub(crate) enum RequestBody {
     Empty,
     /// At hand, for a copy.
     Whole(Option<Bytes>),
+    /// What a tunnel writes.
+    Tunnel(http2::TunnelBody),
     /// Passed on as it comes; can be sent once.
     Once {
         /// The caller's body.
@@ -327,6 +343,7 @@ impl Body for RequestBody {
         match &mut *self {
             Self::Empty => Poll::Ready(None),
             Self::Whole(bytes) => Poll::Ready(bytes.take().map(|b| Ok(Frame::data(b)))),
+            Self::Tunnel(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::Once { body, received, sent } => {
                 let polled = ready!(Pin::new(&mut *body).poll_frame(cx));
                 if let Some(Ok(frame)) = &polled {
@@ -350,6 +367,7 @@ impl Body for RequestBody {
         match self {
             Self::Empty | Self::Whole(None) => true,
             Self::Whole(Some(_)) => false,
+            Self::Tunnel(body) => body.is_end_stream(),
             Self::Once { body, .. } => body.is_end_stream(),
             Self::Replayed { .. } => false,
         }
@@ -358,6 +376,7 @@ impl Body for RequestBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty | Self::Whole(None) => SizeHint::with_exact(0),
+            Self::Tunnel(_) => SizeHint::default(),
             Self::Whole(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),
             Self::Once { body, .. } => body.size_hint(),
             Self::Replayed { replay, at: 0, .. } if replay.bytes.get() == 0 => replay.body.borrow().size_hint(),

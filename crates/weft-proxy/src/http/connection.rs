@@ -1,6 +1,6 @@
 //! A downstream connection that speaks HTTP: what is known of its other end, and the engine that serves it.
 
-use super::{Pool, Reject, body::Incoming, headers, serve};
+use super::{Pool, Reject, body::Incoming, headers, serve, websocket};
 use crate::{
     edges::EdgeCache,
     limits,
@@ -247,7 +247,7 @@ async fn serve_http2(conn: Rc<Connection>, io: Io) {
     let drain = conn.worker.drain.clone();
     let options = conn.worker.http2.server(conn.peer.is_some());
     let served = conn.clone();
-    let service = move |request: Request<http2::Body>| serve::serve(served.clone(), request.map(Incoming::H2));
+    let service = move |request: Request<http2::Body>| websocket::serve_http2(served.clone(), request);
     let mut connection = std::pin::pin!(http2::serve(io, options, service));
     let ended = tokio::select! {
         biased;

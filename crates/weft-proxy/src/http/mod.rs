@@ -19,6 +19,7 @@ mod upstream;
 mod mirror;
 mod side_call;
 mod tunnel;
+mod websocket;
 
 mod connection;
 mod http2;

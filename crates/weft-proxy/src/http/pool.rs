@@ -3,7 +3,10 @@
 //! A connection goes back only after an exchange that ended cleanly on both sides; after any error it is closed, so that no
 //! request ever meets the leftovers of another.
 
-use super::body::{Incoming, RequestBody};
+use super::{
+    body::{Incoming, RequestBody},
+    websocket,
+};
 use crate::{
     dial::{Dial, Dialer},
     limits,
@@ -300,10 +303,7 @@ impl Lease {
                     connection.send(request).map_err(|error| SendError { unsent: error.unsent, ..SendError::of_http1(&error.reason) })?;
                 sending.await.map(|response| response.map(Incoming::H1)).map_err(|failure| SendError::of_http1(&failure))
             }
-            Lent::Two(shared) => match shared.sender.send(request).await {
-                Ok(response) => Ok(response.map(Incoming::H2)),
-                Err(error) => Err(SendError { unsent: error.unsent, ..SendError::of_http2(&error.reason) }),
-            },
+            Lent::Two(shared) => websocket::send(&shared.sender, request).await,
         }
     }
 
@@ -366,7 +366,7 @@ impl SendError {
         Self { unsent: None, kind, words: failure.to_string() }
     }
 
-    fn of_http2(error: &http2::Error) -> Self {
+    pub(super) fn of_http2(error: &http2::Error) -> Self {
         let kind = match error {
             _ if error.is_unprocessed() => SendErrorKind::Refused,
             http2::Error::Reset(code) if code.is_protocol() => SendErrorKind::Protocol,

@@ -69,7 +69,7 @@ async fn request_pipeline(
     // Before any decision looks at path or authority.
     let target = normalize(&parts.method, &parts.uri, &parts.headers, parts.version == Version::HTTP_2)?;
     exchange.target(&target);
-    let upgrade = headers::upgrade(&parts.headers).filter(|_| parts.version != Version::HTTP_2);
+    let upgrade = headers::upgrade(&parts.headers);
     conn.sanitize(&mut parts.headers);
     headers::forwarded(config.plan.headers(), &target, conn.port(), &mut parts.headers);
     if parts.method == Method::CONNECT {
@@ -376,7 +376,8 @@ pub(crate) fn request_head<'a>(conn: &'a Connection, parts: &'a Parts, target: &
 pub(crate) fn inner_version(protocol: Protocol, came: Version, grpc: bool, upgrade: bool, gateway: bool) -> HttpVersion {
     let two = came == Version::HTTP_2;
     match protocol {
-        _ if upgrade => HttpVersion::One,
+        // A WebSocket, which HTTP/2 carries only where a port is declared to speak nothing else.
+        _ if upgrade && protocol != Protocol::Http2 => HttpVersion::One,
         Protocol::Http2 | Protocol::Grpc => HttpVersion::Two,
         // gRPC cannot be told in HTTP/1, whatever the port is called.
         _ if grpc && two => HttpVersion::Two,

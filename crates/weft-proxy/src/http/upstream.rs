@@ -72,6 +72,9 @@ impl Head {
                 uri.path_and_query = Some(self.path);
                 *request.uri_mut() = Uri::from_parts(uri).map_err(|_| Reject::BadRequest("the target is not legal in HTTP/2"))?;
                 *request.version_mut() = Version::HTTP_2;
+                if let Some(upgrade) = self.upgrade {
+                    super::websocket::ask_by_http2(&mut request, upgrade)?;
+                }
             }
         }
         Ok(request)

@@ -38,6 +38,14 @@ impl OnUpgrade {
         (sender, Self(receiver))
     }
 
+    /// Of a stream that is at hand already.
+    pub fn ready(io: Io) -> Self {
+        let (sender, upgrade) = Self::new();
+        // The receiver is right here.
+        sender.send(io).ok();
+        upgrade
+    }
+
     /// The stream; `None` when the connection stayed with HTTP or is gone.
     pub async fn io(self) -> Option<Io> {
         self.0.await.ok()

@@ -45,3 +45,6 @@ pub(crate) const GOAWAY_GRACE: Duration = Duration::from_secs(1);
 
 /// How often deadlines are looked at while there is something to look at.
 pub(crate) const TICK: Duration = Duration::from_secs(1);
+
+/// Bytes that a tunnel takes from its writer before they have gone out.
+pub(crate) const TUNNEL_BYTES_MAX: usize = 32 * 1024;

@@ -9,6 +9,7 @@ mod client;
 mod connection;
 mod error;
 mod frame;
+mod fuzz;
 mod guard;
 mod head;
 mod hpack;
@@ -20,12 +21,16 @@ mod send;
 mod server;
 mod settings;
 mod streams;
+mod tunnel;
 mod wire;
 
 pub use body::Body;
 pub use client::{Connection, SendError, SendRequest, Sending, handshake};
 pub use error::{Error, ErrorCode};
 pub use frame::PREFACE;
+#[doc(hidden)]
+pub use fuzz::{fuzz_frames, fuzz_hpack};
 pub use head::Protocol;
 pub use options::Options;
 pub use server::{Serving, serve};
+pub use tunnel::{Tunnel, TunnelBody, TunnelWriter, tunnel};
