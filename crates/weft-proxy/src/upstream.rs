@@ -4,10 +4,7 @@ use crate::{
     dial::{Announcement, Dial, DialTls, Outside},
     edges::EdgeCache,
     http::{Pool, Reject},
-<<<<<<< HEAD
     limits::{BUSY_DEFAULT, RETRY_AFTER_MAX},
-=======
->>>>>>> f05801a (WebSockets and CONNECT over HTTP/2, bridged to HTTP/1.1 on either side; doors for fuzzing)
     snapshot::ClusterEntry,
 };
 use foldhash::HashMap;

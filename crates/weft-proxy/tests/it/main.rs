@@ -16,11 +16,8 @@ mod goldens;
 mod health_check;
 mod hostile;
 mod http;
-<<<<<<< HEAD
 mod http1_corpus;
-=======
 mod http2;
->>>>>>> f05801a (WebSockets and CONNECT over HTTP/2, bridged to HTTP/1.1 on either side; doors for fuzzing)
 mod mtls;
 mod policy;
 mod rate_limit;
