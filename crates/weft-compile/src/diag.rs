@@ -210,6 +210,11 @@ pub const CODES: &[Code] = &[
     code("WEFT-2316", "HTTP/3 condition", "Weft speaks no HTTP/3 to upstreams, so the retry condition never holds."),
     code("WEFT-2317", "body too long", "The body of a direct response is longer than allowed and is cut."),
     code(
+        "WEFT-2319",
+        "operator taken as text",
+        "The value of a header edit holds an operator of Envoy such as %REQ(x)%, which is sent as it stands.",
+    ),
+    code(
         "WEFT-2320",
         "target of a RoutePolicy not found",
         "A RoutePolicy is attached to a route, rule or Service that does not exist in its namespace.",
@@ -618,6 +623,13 @@ pub(crate) fn http3_condition(at: Origin) -> Diagnostic {
 }
 pub(crate) fn body_too_long(at: Origin, max: usize) -> Diagnostic {
     Diagnostic::error("WEFT-2317", at, format!("the body is longer than {max} bytes and is cut"))
+}
+pub(crate) fn operator_as_text(at: Origin, name: &str) -> Diagnostic {
+    Diagnostic::warning(
+        "WEFT-2319",
+        at,
+        format!("the value of header {} is sent as it stands: operators of Envoy are not evaluated", quote(name)),
+    )
 }
 pub(crate) fn route_policy_target(at: Origin, kind: &str, name: &str) -> Diagnostic {
     Diagnostic::error("WEFT-2320", at, format!("no {kind} {name} (or no rule of that name) in the policy's namespace"))

@@ -222,17 +222,20 @@ fn edits(linker: &mut Linker<'_>, spec: Option<&istio::HeaderOperations>, at: &O
 
 /// The edits that HTTP allows.
 pub(crate) fn checked_edits(linker: &mut Linker<'_>, mut edits: HeaderEdits, at: &Origin) -> HeaderEdits {
-    let mut legal = |name: &str, value: &str| {
-        // HTTP/2's pseudo-headers are changed by `rewrite`, not here.
-        let ok = http::HeaderName::from_bytes(name.as_bytes()).is_ok() && http::HeaderValue::from_str(value).is_ok();
+    let mut legal = |name: &str, value: &str, authority: bool| {
+        // Of HTTP/2's pseudo-headers only the authority can be set (Envoy's rule); the others are changed by `rewrite`.
+        let name_ok = authority && name == ":authority" || http::HeaderName::from_bytes(name.as_bytes()).is_ok();
+        let ok = name_ok && http::HeaderValue::from_str(value).is_ok();
         if !ok {
             linker.report(diag::bad_header(at.clone(), name));
+        } else if value.split('%').skip(1).step_by(2).any(|word| word.starts_with(|c: char| c.is_ascii_uppercase())) {
+            linker.report(diag::operator_as_text(at.clone(), name));
         }
         ok
     };
-    edits.set.retain(|(n, v)| legal(n, v));
-    edits.add.retain(|(n, v)| legal(n, v));
-    edits.remove.retain(|n| legal(n, ""));
+    edits.set.retain(|(n, v)| legal(n, v, true));
+    edits.add.retain(|(n, v)| legal(n, v, false));
+    edits.remove.retain(|n| legal(n, "", false));
     edits
 }
 

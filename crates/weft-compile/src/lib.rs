@@ -15,9 +15,9 @@ mod catalog;
 mod service_entry;
 mod vip;
 
+mod client_tls;
 mod cors;
 mod delegate;
-mod client_tls;
 mod destination_rule;
 mod http_rules;
 mod istio_http;

@@ -142,7 +142,7 @@ impl Race<'_> {
         }
         let mut request = Box::new(self.spare.clone()).request(course.version, body)?;
         course.sends += 1;
-        self.sending.stamp(&mut request, course.sends);
+        self.sending.stamp(&mut request, course);
         if !exchange.record.flags.contains(&ResponseFlag::Hedged) {
             exchange.record.flags.push(ResponseFlag::Hedged);
         }

@@ -375,7 +375,7 @@ impl Sending<'_> {
                 Err(reject) => (None, Err(Failed { why: Why::Nowhere(Box::new(reject)), request: Some(request) })),
                 Ok(chosen) => {
                     course.sends += 1;
-                    self.stamp(&mut request, course.sends);
+                    self.stamp(&mut request, &course);
                     let (chosen, outcome) = match (hedging, &spare) {
                         // Boxed: rare.
                         (Some(hedging), Some(spare)) => {
@@ -442,12 +442,12 @@ impl Sending<'_> {
     }
 
     /// What the upstream is told of the attempt: its number, and how much time is left.
-    pub(super) fn stamp(&self, request: &mut Request<RequestBody>, attempt: u32) {
+    pub(super) fn stamp(&self, request: &mut Request<RequestBody>, course: &Course) {
         if self.route.retry.as_ref().is_some_and(|r| r.count_header) || self.worker.config().plan.headers().attempt_count {
-            request.headers_mut().insert(super::headers::ATTEMPT_COUNT, HeaderValue::from(attempt));
+            request.headers_mut().insert(super::headers::ATTEMPT_COUNT, HeaderValue::from(course.sends));
         }
         if let Some(deadline) = &self.deadline {
-            deadline.tell(request.headers_mut());
+            deadline.tell(request.headers_mut(), course.upstream.is_mesh());
         }
     }
 

@@ -42,10 +42,12 @@ impl Deadline {
         Timer { name: name.into(), limit_ms: self.limit_ms, origin: route.origin.clone() }
     }
 
-    /// Tells the next hop how much is left.
-    pub(crate) fn tell(&self, headers: &mut HeaderMap) {
+    /// Tells the next hop how much is left; hosts outside the mesh only in gRPC's own way.
+    pub(crate) fn tell(&self, headers: &mut HeaderMap, mesh: bool) {
         let left = u64::try_from(self.at.saturating_duration_since(clock::now()).as_millis()).unwrap_or(u64::MAX).max(1);
-        headers.insert(EXPECTED_MS, HeaderValue::from(left));
+        if mesh {
+            headers.insert(EXPECTED_MS, HeaderValue::from(left));
+        }
         if self.grpc {
             let text = grpc_timeout_text(left);
             headers.insert(GRPC_TIMEOUT, HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("1m")));

@@ -2,8 +2,8 @@
 
 use super::Rejection;
 use weft_model::{
-    Backend, ConcurrencyPolicy, Counted, Endpoint, EndpointTls, GatewayListeners, HeaderEdits, HttpRoute, ModelValue, RateLimit,
-    ResourceName, RouteAction, Target,
+    Backend, ConcurrencyPolicy, Counted, Endpoint, EndpointTls, FallbackTo, GatewayListeners, HeaderEdits, HttpRoute, ModelValue,
+    RateLimit, ResourceName, RouteAction, Target,
 };
 
 /// Everything that is wrong with `value`, as field and reason.
@@ -71,12 +71,23 @@ impl Findings<'_> {
         }
         self.edits(&format!("{at}.request_headers"), &route.request_headers);
         self.edits(&format!("{at}.response_headers"), &route.response_headers);
+        match route.fallback.as_ref().map(|f| &f.to) {
+            Some(FallbackTo::Backend(target)) => self.targets(&format!("{at}.fallback.to.backend"), std::slice::from_ref(target)),
+            Some(FallbackTo::Respond { status, headers, .. }) => {
+                self.status(&format!("{at}.fallback.to.respond.status"), *status, 200..600);
+                self.edits(&format!("{at}.fallback.to.respond.headers"), headers);
+            }
+            None => {}
+        }
     }
 
     fn targets(&mut self, at: &str, targets: &[Target]) {
         for (t, target) in targets.iter().enumerate() {
             if let Backend::Invalid { status, .. } = &target.backend {
                 self.status(&format!("{at}[{t}].backend.status"), *status, 400..600);
+            }
+            if let Some(redirect) = &target.redirect {
+                self.status(&format!("{at}[{t}].redirect.status"), redirect.status, 300..400);
             }
             self.edits(&format!("{at}[{t}].request_headers"), &target.request_headers);
             self.edits(&format!("{at}[{t}].response_headers"), &target.response_headers);
@@ -86,7 +97,7 @@ impl Findings<'_> {
     fn edits(&mut self, at: &str, edits: &HeaderEdits) {
         for (list, pairs) in [("set", &edits.set), ("add", &edits.add)] {
             for (i, (name, value)) in pairs.iter().enumerate() {
-                if http::HeaderName::from_bytes(name.as_bytes()).is_err() {
+                if !weft_model::names_authority(name) && http::HeaderName::from_bytes(name.as_bytes()).is_err() {
                     self.add(format!("{at}.{list}[{i}]"), format!("{name:?} is not a header name"));
                 }
                 if http::HeaderValue::from_str(value).is_err() {

@@ -213,3 +213,53 @@ async fn policies_that_select_the_gateway_are_enforced_at_the_gateway() {
     assert_eq!((decision.policy.as_str(), decision.origin.line), ("istio-system/no-admin", 9));
     assert!(record.attempts.is_empty(), "nothing was sent on: {:?}", record.attempts);
 }
+
+/// A browser asks without credentials whether it may: it is answered before the gateway asks who it is, and only there.
+#[tokio::test]
+async fn preflights_are_answered_before_authorization() {
+    let pair = Pair::new(echo_program(false).await);
+    let deny = json!({ "type": "Authorization", "value": {
+        "name": "default/deny", "action": "DENY", "rules": [{ "origin": origin("AuthorizationPolicy", 4) }], "origin": origin("AuthorizationPolicy", 3)
+    }});
+    let cors = json!({ "cors": { "origins": [{ "exact": "https://a.example" }], "methods": ["PUT"], "origin": origin("HTTPRoute", 7) } });
+    let rules = json!({ "type": "RouteTable", "value": {
+        "name": "gateway/80", "hosts": [{ "hosts": ["*"], "routes": [route(&[("", 1)], cors)] }]
+    }});
+    let upstream = endpoints("", &[(pair.server.address, Some("reviews"))]);
+    let proxy = gateway(&pair.mesh, vec![listeners(&[(80, "*", json!({}))]), rules, cluster("", json!({})), upstream, deny]);
+    let at = opened(&proxy, 80).await.expect("open");
+    let ask = |origin: &str, method: &str| {
+        let builder = Request::builder().method(method).uri("/").header("host", "a.example").header("origin", origin);
+        builder.header("access-control-request-method", "PUT").body(Full::default()).expect("legal")
+    };
+    let answer = send(at, ask("https://a.example", "OPTIONS")).await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, "https://a.example"));
+    let answer = send(at, ask("https://evil.example", "OPTIONS")).await;
+    assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, ""));
+    assert_eq!(send(at, ask("https://a.example", "PUT")).await.status, 403, "the request itself is judged");
+}
+
+/// What steers Envoy's router is for the mesh alone: from outside it changes nothing and goes no further.
+#[tokio::test]
+async fn nobody_outside_steers_retries_or_deadlines() {
+    let pair = Pair::new(echo_program(false).await);
+    let upstream = endpoints("", &[(pair.server.address, Some("reviews"))]);
+    let proxy = gateway(&pair.mesh, vec![listeners(&[(80, "*", json!({}))]), table(80, "*"), cluster("", json!({})), upstream]);
+    let at = opened(&proxy, 80).await.expect("open");
+    let mut request = get("a.example", "/");
+    let steering = [
+        "x-envoy-expected-rq-timeout-ms",
+        "x-envoy-max-retries",
+        "x-envoy-retry-on",
+        "x-envoy-attempt-count",
+        "x-envoy-upstream-rq-timeout-ms",
+    ];
+    for name in steering {
+        request.headers_mut().insert(name, "1".parse().expect("value"));
+    }
+    let answer = send(at, request).await;
+    assert_eq!(answer.status, 200);
+    for name in steering {
+        assert_eq!(answer.header(&format!("x-saw-{name}")), "", "{name}");
+    }
+}

@@ -443,3 +443,134 @@ async fn many_rules_and_cookies() {
     assert_eq!(status(at("/shop", &["user=other"])).await, 202);
     assert_eq!(status(at("/shopping", &[])).await, 204);
 }
+
+/// Where in an exchange the upstream breaks off.
+#[derive(Debug, Clone, Copy)]
+enum Break {
+    /// Before it reads.
+    AtOnce,
+    /// In the middle of the request's head.
+    InHead,
+    /// After the head, before the body is there.
+    InBody,
+    /// After the whole request.
+    AfterRequest,
+    /// In the middle of the answer's head.
+    InAnswer,
+    /// In the middle of the answer's body.
+    InAnswerBody,
+}
+
+/// A program that breaks off its first connection, and answers on the others; and how many requests it read whole.
+async fn breaking(at: Break) -> (SocketAddr, Arc<AtomicU32>) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let listener = tokio::net::TcpListener::bind(loopback()).await.expect("bound");
+    let address = listener.local_addr().expect("address");
+    let whole = Arc::new(AtomicU32::new(0));
+    let seen = whole.clone();
+    tokio::spawn(async move {
+        let mut first = true;
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let at = std::mem::take(&mut first).then_some(at);
+            let seen = seen.clone();
+            tokio::spawn(async move {
+                let stop = match at {
+                    Some(Break::AtOnce) => return,
+                    Some(Break::InHead) => 10,
+                    _ => usize::MAX,
+                };
+                let mut read = Vec::new();
+                let mut buffer = [0; 512];
+                loop {
+                    let head = read.windows(4).position(|w| w == b"\r\n\r\n").map(|end| end + 4);
+                    if read.len() >= stop || (matches!(at, Some(Break::InBody)) && head.is_some()) {
+                        return;
+                    }
+                    if head.is_some_and(|head| read.len() >= head + 4) {
+                        break;
+                    }
+                    match stream.read(&mut buffer).await {
+                        Ok(n) if n > 0 => read.extend_from_slice(&buffer[..n]),
+                        _ => return,
+                    }
+                }
+                seen.fetch_add(1, Relaxed);
+                let answer: &[u8] = match at {
+                    Some(Break::AfterRequest) => return,
+                    Some(Break::InAnswer) => b"HTTP/1.1 200 O",
+                    Some(Break::InAnswerBody) => b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhal",
+                    _ => b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
+                };
+                stream.write_all(answer).await.expect("written");
+            });
+        }
+    });
+    (address, whole)
+}
+
+/// With every condition on, a request that may have been processed is sent again only when it is idempotent, wherever the upstream
+/// breaks off; and an answer that has begun is final.
+#[tokio::test]
+async fn at_no_point_of_an_exchange_is_a_post_sent_twice() {
+    let on = json!({ "connectFailure": true, "refusedStream": true, "reset": true, "resetBeforeRequest": true, "gatewayError": true, "fiveXx": true });
+    let retry = json!({ "retry": { "attempts": 3, "on": on, "backoff_ms": 1 } });
+    for at in [Break::AtOnce, Break::InHead, Break::InBody, Break::AfterRequest, Break::InAnswer, Break::InAnswerBody] {
+        for method in ["POST", "PUT"] {
+            let (address, whole) = breaking(at).await;
+            let pair = Pair::new(address);
+            client(&pair, vec![route(&[("", 1)], retry.clone())], &[("", address)]);
+            let stream = tokio::net::TcpStream::connect(pair.client.address).await.expect("connected");
+            let (mut sender, connection) =
+                hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.expect("ready");
+            tokio::spawn(async move { connection.await.ok() });
+            let request =
+                Request::builder().method(method).uri("/").header("host", "reviews").body(Full::<Bytes>::from("body")).expect("legal");
+            let response = sender.send_request(request).await.expect("a head comes");
+            let status = response.status().as_u16();
+            let body = response.into_body().collect().await.map(|b| b.to_bytes());
+            let read = whole.load(Relaxed);
+            match (at, method) {
+                (Break::InAnswerBody, _) => assert!(status == 200 && body.is_err() && read == 1, "{at:?} {method}: {status} {read}"),
+                (_, "PUT") => assert!(status == 200 && read <= 2, "{at:?} {method}: {status} {read}"),
+                (Break::AfterRequest | Break::InAnswer, _) => {
+                    assert!((502..=503).contains(&status) && read == 1, "{at:?} {method}: {status} {read}")
+                }
+                // Whether a byte was written is for the connection to know; sent twice it never is.
+                _ => assert!(read <= 1, "{at:?} {method}: {status} {read}"),
+            }
+        }
+    }
+}
+
+/// How a rule is found among a thousand, with and without the index; and that both find the same.
+#[test]
+fn a_rule_among_a_thousand() {
+    let rules: Vec<Value> = (0..1000)
+        .map(|n| route(&[("", 1)], json!({ "name": n.to_string(), "matches": [{ "path": { "segmentPrefix": format!("/api/v{n}") } }] })))
+        .collect();
+    let weft_model::ModelValue::RouteTable(table) = serde_json::from_value(table(rules)).expect("a table") else { unreachable!("a table") };
+    let index = weft_model::RouteIndex::new(&table);
+    let headers = http::HeaderMap::new();
+    let host = crate::fixture::REVIEWS;
+    let head = weft_model::RequestHead {
+        method: "GET",
+        scheme: "http",
+        authority: host,
+        host,
+        path: "/api/v999/x",
+        query: None,
+        headers: &headers,
+        claims: None,
+    };
+    let timed = |find: &dyn Fn() -> Option<String>| {
+        let begun = Instant::now();
+        for _ in 0..200 {
+            assert_eq!(find().as_deref(), Some("999"));
+        }
+        begun.elapsed() / 200
+    };
+    let slow = timed(&|| table.find(&head).map(|r| r.name.clone()));
+    let fast = timed(&|| index.find(&table, &head).map(|r| r.name.clone()));
+    assert!(fast < slow, "in order {slow:?}, by index {fast:?}");
+    println!("among 1000 rules: in order {slow:?}, by index {fast:?}");
+}
