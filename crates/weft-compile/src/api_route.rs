@@ -295,15 +295,15 @@ fn base(linker: &mut Linker<'_>, grants: &Grants<'_>, rule: &Rule<'_>) -> Linked
     if matches!(linked.route.action, RouteAction::Forward(_)) {
         linked.targets = targets(linker, grants, rule);
         linked.route.timeout_ms = rule.timeouts.and_then(|t| t.request).filter(|t| !t.is_zero()).map(millis);
-        linked.route.retry = Some(retry(rule));
+        linked.route.retry = Some(retry(linker, rule));
     }
     linked
 }
 
 /// The user's codes, and failures of the connection, which are always tried again (GEP-1731).
-fn retry(rule: &Rule<'_>) -> Retry {
+fn retry(linker: &Linker<'_>, rule: &Rule<'_>) -> Retry {
     let per_try_timeout_ms = rule.timeouts.and_then(|t| t.backend_request).filter(|t| !t.is_zero()).map(millis);
-    let built_in = Retry { per_try_timeout_ms, ..Retry::built_in() };
+    let built_in = Retry { per_try_timeout_ms, ..linker.mesh.default_retry() };
     let Some(spec) = rule.retry else { return built_in };
     let status = spec.codes.clone();
     let on = RetryOn { connect_failure: true, refused_stream: true, reset: true, reset_before_request: true, status, ..RetryOn::default() };

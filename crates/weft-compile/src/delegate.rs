@@ -1,6 +1,6 @@
 //! Delegation between VirtualServices: a rule of the root goes on in the rules of another, which may only narrow it.
 
-use crate::{diag, link::Linker, mesh::Visibility};
+use crate::{diag, link::Linker};
 use std::collections::BTreeMap;
 use weft_api::{Document, Resource, Spanned, istio};
 use weft_model::{Origin, limits::MATCHES_PER_RULE_MAX};
@@ -46,7 +46,7 @@ fn delegated<'a>(
     if !spec.hosts.is_empty() {
         return linker.report(diag::delegate_unusable(at, &format!("{namespace}/{name} has hosts of its own")));
     }
-    if !Visibility::read(spec.export_to.iter().map(String::as_str), namespace).shows_to(own) {
+    if !crate::virtual_service::visibility(linker, &spec.export_to, namespace).shows_to(own) {
         return linker.report(diag::delegate_unusable(at, &format!("{namespace}/{name} is not exported to {own}")));
     }
     for (index, rule) in spec.http.iter().enumerate() {

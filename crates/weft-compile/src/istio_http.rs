@@ -79,7 +79,10 @@ pub(crate) fn route(
     route.timeout_ms = spec.timeout.filter(|t| !t.is_zero()).map(millis);
     route.fault = spec.fault.as_ref().map(|f| fault(linker, document, f)).unwrap_or_default();
     if matches!(route.action, RouteAction::Forward(_)) {
-        route.retry = Some(spec.retries.as_ref().map_or_else(Retry::built_in, |r| retries(linker, r, &r.origin(&document.origin))));
+        route.retry = Some(match &spec.retries {
+            None => linker.mesh.default_retry(),
+            Some(r) => retries(linker, r, &r.origin(&document.origin)),
+        });
     }
     let mirrors = mirrors(linker, document, spec, at);
     Some(LinkedRoute { route, matches, targets, mirrors, unresolved_status: 503 })
@@ -343,8 +346,8 @@ fn fault(linker: &mut Linker<'_>, document: &Document, spec: &Spanned<istio::Htt
     Fault { delay, abort }
 }
 
-fn retries(linker: &mut Linker<'_>, spec: &istio::HttpRetry, at: &Origin) -> Retry {
-    let built_in = Retry::built_in();
+pub(crate) fn retries(linker: &mut Linker<'_>, spec: &istio::HttpRetry, at: &Origin) -> Retry {
+    let built_in = linker.mesh.default_retry();
     let on = spec.retry_on.as_deref().filter(|text| !text.trim().is_empty());
     Retry {
         attempts: crate::retry::bounded_attempts(linker, spec.attempts.unwrap_or(built_in.attempts), at),

@@ -22,6 +22,7 @@ mod destination_rule;
 mod http_rules;
 mod istio_http;
 mod retry;
+mod route_defaults;
 mod route_policy;
 mod virtual_service;
 

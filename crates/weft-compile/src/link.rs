@@ -17,6 +17,7 @@ pub struct Linked {
 pub fn link(inputs: &Inputs) -> Linked {
     let mut linker = Linker { inputs, mesh: Mesh { settings: inputs.settings.clone(), ..Mesh::default() }, diagnostics: Vec::new() };
     crate::catalog::link(&mut linker);
+    crate::route_defaults::link(&mut linker);
     crate::destination_rule::link(&mut linker);
     crate::backend_policy::link(&mut linker);
     crate::istio_gateway::link(&mut linker);

@@ -37,6 +37,7 @@ pub struct Mesh {
     pub(crate) virtual_services: VirtualServices,
     pub(crate) service_routes: ServiceRoutes,
     pub(crate) destination_rules: DestinationRules,
+    pub(crate) route_defaults: crate::route_defaults::RouteDefaults,
     /// The broader first, so that the narrower wins.
     pub(crate) route_policies: Vec<crate::route_policy::LinkedRoutePolicy>,
     pub(crate) backend_policies: crate::backend_policy::BackendPolicies,

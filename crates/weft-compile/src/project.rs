@@ -11,8 +11,8 @@ use std::{
 };
 use weft_model::{
     Backend, ClusterName, ConcurrencyPolicy, Counted, FallbackTo, GatewayListeners, HostPattern, HttpRoute, Inbound, InboundPort, Labels,
-    ModelValue, Origin, Protocol, RateLimit, Retry, Root, RouteAction, RouteTable, RouteTableName, SpiffeId, Target, TcpRoute, TcpRoutes,
-    View, VirtualHost, Workload,
+    ModelValue, Origin, Protocol, RateLimit, Root, RouteAction, RouteTable, RouteTableName, SpiffeId, Target, TcpRoute, TcpRoutes, View,
+    VirtualHost, Workload,
 };
 
 /// The proxy that asks.
@@ -336,7 +336,7 @@ fn default_route(mesh: &Mesh, asker: &Asker<'_>, service: &MeshService, port: u1
     let backend = whole_service(service, port).backend(mesh, asker, 503);
     HttpRoute {
         action: RouteAction::Forward(vec![Target::plain(backend, 1)]),
-        retry: Some(Retry::built_in()),
+        retry: Some(mesh.default_retry()),
         ..HttpRoute::new("default", service.service.origin.clone())
     }
 }

@@ -107,12 +107,18 @@ fn virtual_service<'a>(linker: &mut Linker<'a>, document: &'a Document, spec: &i
         namespace: namespace.into(),
         hosts,
         gateways,
-        visibility: Visibility::read(spec.export_to.iter().map(String::as_str), namespace),
+        visibility: visibility(linker, &spec.export_to, namespace),
         http,
         tls,
         tcp,
         origin: document.origin.clone(),
     }
+}
+
+/// Who sees it: what it says, else what the mesh says.
+pub(crate) fn visibility(linker: &Linker<'_>, export_to: &[String], namespace: &str) -> Visibility {
+    let said = if export_to.is_empty() { &linker.mesh.route_defaults.export_to } else { export_to };
+    Visibility::read(said.iter().map(String::as_str), namespace)
 }
 
 /// A rule behind one that matches everything is never reached.

@@ -14,11 +14,15 @@ object! {
         extension_providers: Vec<Spanned<MeshExtensionProvider>> = "extensionProviders",
         /// Settings of every proxy.
         default_config: Option<MeshProxyConfig> = "defaultConfig",
+        /// Retries of routes that say nothing of them.
+        default_http_retry_policy: Option<Spanned<super::HttpRetry>> = "defaultHttpRetryPolicy",
+        /// Who sees VirtualServices that do not say it.
+        default_virtual_service_export_to: Vec<String> = "defaultVirtualServiceExportTo",
     }
     later [
         "connectTimeout", "tcpKeepalive", "outboundTrafficPolicy", "inboundTrafficPolicy", "enableAutoMtls", "trustDomain", "caCertificates",
-        "defaultServiceExportTo", "defaultVirtualServiceExportTo", "defaultDestinationRuleExportTo", "localityLbSetting", "zoneAwareLbSetting",
-        "dnsRefreshRate", "h2UpgradePolicy", "serviceSettings", "defaultProviders", "discoverySelectors", "defaultHttpRetryPolicy", "meshMTLS",
+        "defaultServiceExportTo", "defaultDestinationRuleExportTo", "localityLbSetting", "zoneAwareLbSetting",
+        "dnsRefreshRate", "h2UpgradePolicy", "serviceSettings", "defaultProviders", "discoverySelectors", "meshMTLS",
         "tlsDefaults", "accessLogFile", "accessLogFormat", "accessLogEncoding", "enableTracing", "protocolDetectionTimeout", "rootNamespace",
         "serviceEntryVisibility", "defaultTrafficPolicy", "hboneIdleTimeout",
     ]
