@@ -17,6 +17,7 @@ pub mod http1;
 
 pub mod capture;
 pub mod dns;
+pub mod resolve;
 pub mod memory;
 pub mod resources;
 

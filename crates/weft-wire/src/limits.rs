@@ -34,3 +34,18 @@ pub const DNS_CONNECTIONS_MAX: usize = 64;
 
 /// How long a DNS connection over TCP may be silent.
 pub const DNS_IDLE: Duration = Duration::from_secs(10);
+
+/// Longest wait for one DNS server's answer.
+pub const DNS_ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Bytes of an answer over TCP.
+pub const DNS_ANSWER_BYTES_MAX: usize = 16 * 1024;
+
+/// Addresses of a name that are used, of each kind.
+pub const DNS_ADDRESSES_MAX: usize = 64;
+
+/// Aliases that are followed from a name to its addresses.
+pub const DNS_ALIASES_MAX: usize = 8;
+
+/// Datagrams that answer something else before a server is given up.
+pub const DNS_STRAY_ANSWERS_MAX: usize = 16;

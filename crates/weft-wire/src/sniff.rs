@@ -57,6 +57,17 @@ pub async fn sniff<S: AsyncRead + Unpin>(mut stream: S, deadline: Instant) -> io
     Ok((kind, Prefixed { prefix, stream }))
 }
 
+/// For the fuzzer: bytes that come one by one are told apart as those that come together.
+#[doc(hidden)]
+pub fn fuzz_sniff(bytes: &[u8]) {
+    let told = (0..=bytes.len()).find_map(|end| classify(&bytes[..end]).map(|kind| (end, kind)));
+    if let Some((end, kind)) = told.filter(|(end, _)| *end < SNIFF_BYTES_MAX) {
+        // Further bytes make no HTTP of what was none; a line that goes on may turn out not to be HTTP.
+        let whole = classify(bytes);
+        assert!(whole.is_some(), "{end} bytes told {kind:?}, and more tell nothing");
+    }
+}
+
 /// The protocol, or `None` while more bytes are needed to tell.
 fn classify(bytes: &[u8]) -> Option<FirstBytes> {
     const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

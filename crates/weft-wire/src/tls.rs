@@ -217,6 +217,19 @@ pub async fn client_hello<S: AsyncRead + Unpin>(stream: Prefixed<S>, deadline: I
     Ok((hello, Prefixed::new(bytes, stream)))
 }
 
+/// For the fuzzer: no first bytes of a client may panic.
+#[doc(hidden)]
+pub fn fuzz_client_hello(bytes: &[u8]) {
+    use tokio_rustls::rustls::server::Acceptor;
+    let mut reader = Acceptor::default();
+    let mut rest = bytes;
+    while !rest.is_empty() && matches!(reader.read_tls(&mut rest), Ok(count) if count > 0) {}
+    if let Ok(Some(accepted)) = reader.accept() {
+        let hello = accepted.client_hello();
+        assert!(hello.server_name().is_none_or(|name| name.len() <= bytes.len()), "a name is part of what was read");
+    }
+}
+
 impl TlsError {
     /// Of an error of a handshake, or of a read or write on an encrypted stream.
     pub fn from_io(error: io::Error) -> Self {

@@ -10,6 +10,7 @@ mod tokens;
 mod balancing;
 mod concurrency;
 mod connection_pool;
+mod edge;
 mod faults;
 mod gateway;
 mod goldens;
