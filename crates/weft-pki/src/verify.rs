@@ -102,7 +102,9 @@ pub fn explain(error: &rustls::Error) -> String {
     }
     match error {
         Error::InvalidCertificate(CertificateError::Revoked) => "the certificate was revoked".into(),
-        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => "the certificate is not signed by a root that is trusted".into(),
+        Error::InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature) => {
+            "the certificate is not signed by a root that is trusted".into()
+        }
         Error::InvalidCertificate(CertificateError::UnknownRevocationStatus) => {
             "no revocation list is of the certificate's issuer, so that it may have been revoked".into()
         }

@@ -21,6 +21,31 @@ use weft_wire::{
     tls::{ServerTls, client_hello},
 };
 
+/// How the protocol of a connection was found out.
+pub(crate) const DECLARED: &str = "declared";
+const BY_BYTES: &str = "bytes";
+const BY_TLS: &str = "tls";
+pub(crate) const TIMED_OUT: &str = "time-out";
+const LEARNED: &str = "learned";
+
+/// Looks at the first bytes. Where the server is known to speak first, only at those that are there at once: nothing is waited for.
+async fn look<S: tokio::io::AsyncRead + Unpin>(conn: &mut Connection, stream: S) -> std::io::Result<(FirstBytes, Prefixed<S>)> {
+    let place = conn.place();
+    let now = clock::now();
+    let learned = place.as_ref().is_some_and(|place| conn.worker.detection.is_server_first(place, now));
+    let (first, stream) = sniff(stream, if learned { now } else { now + limits::SNIFF_TIMEOUT }).await?;
+    conn.detected = match first {
+        FirstBytes::Nothing if learned => LEARNED,
+        FirstBytes::Nothing => TIMED_OUT,
+        FirstBytes::Tls => BY_TLS,
+        _ => BY_BYTES,
+    };
+    if let Some(place) = place.filter(|_| !matches!(first, FirstBytes::Nothing | FirstBytes::Closed)) {
+        conn.worker.detection.client_spoke_first(&place);
+    }
+    Ok((first, stream))
+}
+
 /// What a listener is for.
 #[derive(Clone)]
 pub(crate) enum Duty {
@@ -176,11 +201,12 @@ fn declared_opaque(conn: &Connection, port: u16) -> bool {
 pub(crate) async fn outbound(worker: Rc<Worker>, stream: Io, from: SocketAddr, wanted: SocketAddr, service: Option<Arc<Service>>) {
     let declared = service.as_ref().and_then(|s| s.port(wanted.port())).map(|p| p.protocol);
     let scope = Scope::Outbound { port: wanted.port(), service, proxy: false };
-    let conn = Connection::new(worker, from, wanted, scope);
+    let mut conn = Connection::new(worker, from, wanted, scope);
     if matches!(declared, Some(Protocol::Tcp)) {
+        conn.detected = DECLARED;
         return tcp::outbound(conn, stream).await;
     }
-    let Ok((first, stream)) = sniff(stream, clock::now() + limits::SNIFF_TIMEOUT).await else { return };
+    let Ok((first, stream)) = look(&mut conn, stream).await else { return };
     match (first, declared) {
         (FirstBytes::Closed, _) => {}
         (FirstBytes::Http1 | FirstBytes::H2, Some(Protocol::Tls | Protocol::Https)) => tcp::outbound(conn, Box::new(stream)).await,

@@ -9,7 +9,7 @@ use crate::{
 };
 use std::{cell::RefCell, net::SocketAddr, rc::Rc, time::Duration};
 use tokio::io::AsyncWriteExt as _;
-use weft_model::{EndpointAddress, Pem, ProxyProtocol, SpiffeId, TcpKeepalive, TlsOrigination};
+use weft_model::{DnsTrust, EndpointAddress, Pem, ProxyProtocol, SpiffeId, TcpKeepalive, TlsOrigination};
 use weft_pki::{Alpn, Peer, edge_tls::ServerDemand};
 use weft_std::clock::{self, Instant};
 use weft_wire::{proxy_protocol, tls::ClientTls};
@@ -23,6 +23,8 @@ pub(crate) enum Dial {
         address: EndpointAddress,
         /// How it is spoken to.
         tls: DialTls,
+        /// Which addresses a name may stand for.
+        trust: DnsTrust,
         /// For whom each connection is, said before its first byte.
         announce: Option<Announcement>,
     },
@@ -89,11 +91,12 @@ impl Dialer {
     ) -> Result<(Io, Option<Peer>), DialError> {
         match &self.dial {
             Dial::Program { program, port } => Ok((Box::new(program.connect(*port, limit).await?), None)),
-            Dial::Endpoint { address: EndpointAddress::Unix { path }, tls, announce } => {
+            Dial::Endpoint { address: EndpointAddress::Unix { path }, tls, announce, .. } => {
                 self.secure(net::dial_unix(path, limit).await?, worker, tls, *announce, alpn).await
             }
-            Dial::Endpoint { address, tls, announce } => {
-                let stream = net::dial(address, limit).await?;
+            Dial::Endpoint { address, tls, trust, announce } => {
+                let names = Some((&worker.shared.names, *trust));
+                let stream = net::dial(address, limit, names).await?;
                 if let Some(keepalive) = keepalive {
                     net::keep_alive(&stream, keepalive);
                 }

@@ -10,6 +10,7 @@ mod start;
 
 mod accept;
 mod destination;
+mod detection;
 mod dial;
 mod edge;
 mod gateway;
@@ -34,6 +35,7 @@ mod overload;
 mod program;
 mod telemetry;
 
+mod names;
 mod net;
 mod pem;
 
@@ -42,6 +44,7 @@ pub mod limits;
 pub use config::{ExplicitListener, GatewayPorts, InboundSocket, LogLevelSetter, ProxyConfig, Role, SetLogLevel};
 pub use gateway::{ClosedPort, GatewayStatus, PortStates};
 pub use overload::OverloadLimits;
+pub use names::Names;
 pub use program::Program;
 pub use proxy::{ProxyHandle, address_of, serve};
 pub use shared::Shared;

@@ -80,6 +80,20 @@ pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 pub const REPORTS_QUEUED_MAX: usize = 64;
 /// Most headers in one response of an upstream.
 pub const RESPONSE_HEADERS_MAX: usize = 200;
+/// Shortest time that an address of a name is kept, whatever its server says.
+pub const NAME_TTL_MIN: Duration = Duration::from_secs(5);
+/// Longest time that an address of a name is kept.
+pub const NAME_TTL_MAX: Duration = Duration::from_secs(300);
+/// Wait before a name is asked for again whose servers do not answer.
+pub const NAME_FAILURE_PAUSE: Duration = Duration::from_secs(5);
+/// Names that are kept; beyond it all are asked for anew.
+pub const NAMES_MAX: usize = 4096;
+/// Addresses of a name that are tried for one connection.
+pub const NAME_ADDRESSES_TRIED_MAX: usize = 3;
+/// How long it is believed that the server speaks first on a port.
+pub const DETECTED_KEPT: Duration = Duration::from_secs(600);
+/// Ports of which that is remembered, per worker.
+pub const DETECTED_MAX: usize = 4096;
 /// Longest time for a proxy outside to open a tunnel.
 pub const TUNNEL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest answer with which it does so, in bytes.

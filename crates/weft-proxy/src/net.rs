@@ -1,9 +1,12 @@
 //! Byte streams as this crate sees them: one stream type, dialling, and the TLS of the mesh.
 
-use crate::limits::TLS_TIMEOUT;
+use crate::{
+    limits::{NAME_ADDRESSES_TRIED_MAX, TLS_TIMEOUT},
+    names::Names,
+};
 use std::{net::SocketAddr, time::Duration};
 use tokio::net::{TcpStream, UnixStream};
-use weft_model::{EndpointAddress, SpiffeId};
+use weft_model::{DnsTrust, EndpointAddress, SpiffeId};
 use weft_pki::{Alpn, Peer, SvidState};
 use weft_std::clock;
 use weft_wire::tls::{ClientTls, TlsError};
@@ -18,28 +21,45 @@ pub(crate) use weft_wire::{
 pub(crate) enum DialError {
     /// Name, address or port could not be reached.
     Connect(String),
+    /// The name stands for no address that may be used.
+    Dns(String),
     /// The time-out passed, in milliseconds.
     Timeout(u64),
     /// The handshake failed: wrong identity, other trust domain, expired.
     Tls(String),
 }
 
-/// Connects within `limit`.
-pub(crate) async fn dial(address: &EndpointAddress, limit: Duration) -> Result<TcpStream, DialError> {
+/// Connects within `limit`. The addresses of a name are tried in turn, the next one first.
+pub(crate) async fn dial(address: &EndpointAddress, limit: Duration, names: Option<(&Names, DnsTrust)>) -> Result<TcpStream, DialError> {
     let connect = async {
-        match address {
-            EndpointAddress::Socket(address) => TcpStream::connect(address).await,
-            EndpointAddress::Name { host, port } => TcpStream::connect((host.as_str(), *port)).await,
-            EndpointAddress::Unix { .. } => Err(std::io::ErrorKind::Unsupported.into()),
+        match (address, names) {
+            (EndpointAddress::Socket(address), _) => TcpStream::connect(address).await.map_err(|e| DialError::Connect(e.to_string())),
+            (EndpointAddress::Name { host, port }, Some((names, trust))) => by_name(host, *port, names, trust).await,
+            _ => Err(DialError::Connect("the address cannot be called from here".into())),
         }
     };
     let stream = match tokio::time::timeout(limit, connect).await {
-        Ok(connected) => connected.map_err(|e| DialError::Connect(e.to_string()))?,
+        Ok(connected) => connected?,
         Err(_) => return Err(DialError::Timeout(millis(limit))),
     };
     // A failure here costs latency only.
     stream.set_nodelay(true).ok();
     Ok(stream)
+}
+
+async fn by_name(host: &str, port: u16, names: &Names, trust: DnsTrust) -> Result<TcpStream, DialError> {
+    if let Ok(ip) = host.parse::<std::net::IpAddr>() {
+        return TcpStream::connect((ip, port)).await.map_err(|e| DialError::Connect(e.to_string()));
+    }
+    let addresses = names.lookup(host, trust).await.map_err(DialError::Dns)?;
+    let mut last = DialError::Dns(format!("{host} has no address"));
+    for ip in addresses.into_iter().take(NAME_ADDRESSES_TRIED_MAX) {
+        match TcpStream::connect((ip, port)).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = DialError::Connect(error.to_string()),
+        }
+    }
+    Err(last)
 }
 
 /// Connects to a socket of this machine.

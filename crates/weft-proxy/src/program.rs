@@ -20,8 +20,8 @@ pub enum Program {
 impl Program {
     pub(crate) async fn connect(&self, port: u16, limit: Duration) -> Result<TcpStream, DialError> {
         match self {
-            Self::Host(ip) => net::dial(&EndpointAddress::Socket((*ip, port).into()), limit).await,
-            Self::HostPort(address) => net::dial(&EndpointAddress::Socket(*address), limit).await,
+            Self::Host(ip) => net::dial(&EndpointAddress::Socket((*ip, port).into()), limit, None).await,
+            Self::HostPort(address) => net::dial(&EndpointAddress::Socket(*address), limit, None).await,
             Self::Namespace(sockets) => match tokio::time::timeout(limit, sockets.connect(port)).await {
                 Ok(connected) => connected.map_err(|e| DialError::Connect(e.to_string())),
                 Err(_) => Err(DialError::Timeout(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX))),

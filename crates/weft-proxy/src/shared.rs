@@ -22,6 +22,8 @@ pub struct Shared {
     pub svid: SvidState,
     /// Tokens of global rate limits.
     pub leases: Leases,
+    /// Names of endpoints outside of the mesh.
+    pub names: crate::Names,
     /// Cold misses go here.
     pub needs: Needs,
     /// Telemetry goes here, about once a second from each worker.
@@ -32,7 +34,16 @@ impl Shared {
     /// With an empty snapshot: everything is refused until the first is published.
     pub fn new(svid: SvidState, needs: Needs, reports: mpsc::Sender<Report>) -> Arc<Self> {
         let snapshot = ArcSwap::from_pointee(Snapshot::default());
-        Arc::new(Self { snapshot, generation: watch::Sender::new(0), epoch: clock::now(), svid, leases: Leases::new(), needs, reports })
+        Arc::new(Self {
+            snapshot,
+            generation: watch::Sender::new(0),
+            epoch: clock::now(),
+            svid,
+            leases: Leases::new(),
+            names: crate::Names::default(),
+            needs,
+            reports,
+        })
     }
 
     /// The snapshot in use.

@@ -5,6 +5,7 @@ use crate::{
     edges::EdgeCache,
     http::{Pool, Reject},
     limits::{BUSY_DEFAULT, RETRY_AFTER_MAX},
+    names::Names,
     snapshot::ClusterEntry,
 };
 use foldhash::HashMap;
@@ -31,6 +32,8 @@ pub(crate) struct Upstream {
     freed: Rc<Notify>,
     /// How long answers took to begin, for hedging.
     latency: RefCell<Latency>,
+    /// Endpoints whose names have become addresses; empty until then.
+    expanded: RefCell<Vec<Endpoint>>,
     /// Zero of the balancer's time.
     epoch: Instant,
 }
@@ -55,6 +58,7 @@ impl Upstream {
             pools: RefCell::default(),
             freed: Rc::default(),
             latency: RefCell::default(),
+            expanded: RefCell::default(),
             epoch,
         })
     }
@@ -69,6 +73,7 @@ impl Upstream {
             (before.tls, &before.sni, &before.origination) != (now.tls, &now.sni, &now.origination)
         };
         *self.entry.borrow_mut() = entry.clone();
+        self.expanded.borrow_mut().clear();
         let mut balancer = self.balancer.borrow_mut();
         balancer.update(entry.plan.clone());
         let mut pools = self.pools.borrow_mut();
@@ -77,6 +82,29 @@ impl Upstream {
         for chosen in pools.values() {
             chosen.pool.set_limits(&entry.cluster.limits);
         }
+    }
+
+    /// Follows the addresses of names among the endpoints, and returns the names that are to be asked for again.
+    pub(crate) fn follow_names(&self, names: &Names, now: Instant) -> Vec<String> {
+        let entry = self.entry.borrow().clone();
+        let hosts = entry
+            .endpoints
+            .iter()
+            .filter_map(|e| if let weft_model::EndpointAddress::Name { host, .. } = &e.address { Some(host) } else { None });
+        let mut hosts = hosts.peekable();
+        if hosts.peek().is_none() {
+            return Vec::new();
+        }
+        let due = hosts.filter(|host| names.is_due(host, now)).cloned().collect();
+        let expanded = names.expand(&usable(&entry.cluster, &entry.endpoints), entry.cluster.dns, entry.cluster.dns_trust);
+        if *self.expanded.borrow() != expanded {
+            let plan = weft_balance::Plan::new(&entry.cluster, expanded.clone(), &entry.place, entry.plan.standings().clone());
+            let mut balancer = self.balancer.borrow_mut();
+            balancer.update(Arc::new(plan));
+            self.pools.borrow_mut().retain(|id, _| balancer.contains(*id));
+            *self.expanded.borrow_mut() = expanded;
+        }
+        due
     }
 
     /// The cluster as configured.
@@ -187,7 +215,8 @@ impl Upstream {
 
     fn open(self: &Rc<Self>, id: EndpointId, endpoint: &Endpoint) -> Rc<Chosen> {
         let tls = self.tls_for(endpoint);
-        let dial = Dial::Endpoint { address: endpoint.address.clone(), tls, announce: None };
+        let trust = self.entry.borrow().cluster.dns_trust;
+        let dial = Dial::Endpoint { address: endpoint.address.clone(), tls, trust, announce: None };
         self.with_pool(id, endpoint.clone(), dial)
     }
 
@@ -199,6 +228,7 @@ impl Upstream {
             let original = entry.endpoints.is_empty() && entry.cluster.balancing == weft_model::Balancing::Passthrough && is_real(to);
             (entry.cluster.proxy_protocol, original)
         };
+        let trust = self.entry.borrow().cluster.dns_trust;
         if proxy_protocol.is_none() && !original {
             return chosen;
         }
@@ -207,7 +237,7 @@ impl Upstream {
             endpoint.address = weft_model::EndpointAddress::Socket(to);
         }
         let announce = proxy_protocol.map(|version| Announcement { version, from, to });
-        let dial = Dial::Endpoint { address: endpoint.address.clone(), tls: self.tls_for(&endpoint), announce };
+        let dial = Dial::Endpoint { address: endpoint.address.clone(), tls: self.tls_for(&endpoint), trust, announce };
         self.with_pool(chosen.id, endpoint, dial)
     }
 

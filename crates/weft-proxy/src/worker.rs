@@ -1,6 +1,7 @@
 //! A worker: one thread with its own runtime, listeners, pools and counters. Nothing here is shared but the snapshot.
 
 use crate::{
+    detection::Detection,
     http::{Http2, Pool},
     shared::Shared,
     snapshot::Snapshot,
@@ -36,6 +37,8 @@ pub(crate) struct Worker {
     pub unknown: RefCell<HashMap<String, Instant>>,
     /// How HTTP/2 is spoken.
     pub http2: Http2,
+    /// Ports on which the server speaks first.
+    pub detection: Detection,
     /// Connections being served.
     pub connections: Cell<usize>,
     config: RefCell<Rc<Config>>,
@@ -85,6 +88,7 @@ impl Worker {
             drain,
             programs: RefCell::default(),
             unknown: RefCell::default(),
+            detection: Detection::default(),
             connections: Cell::new(0),
             config: RefCell::new(Rc::new(empty)),
             telemetry: RefCell::new(telemetry),
@@ -159,7 +163,7 @@ impl Worker {
         clusters.sort_by_key(|(name, _)| *name);
         let clusters: Vec<serde_json::Value> = clusters.into_iter().map(|(_, upstream)| upstream.state(now)).collect();
         serde_json::json!({
-            "connections": self.connections.get(), "clusters": clusters
+            "connections": self.connections.get(), "detected": self.detection.describe(now), "clusters": clusters
         })
     }
 
@@ -173,6 +177,10 @@ impl Worker {
         #[allow(clippy::iter_over_hash_type, reason = "each is swept by itself")]
         for upstream in config.upstreams.values() {
             upstream.sweep(now);
+            for host in upstream.follow_names(&self.shared.names, now) {
+                let shared = self.shared.clone();
+                self.tasks.spawn_local("name", async move { shared.names.refresh(&host).await });
+            }
         }
         crate::health_check::tend(self, &config);
         let programs: Vec<(u16, Rc<Pool>)> = self.programs.borrow().iter().map(|(port, pool)| (*port, pool.clone())).collect();

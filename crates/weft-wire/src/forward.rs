@@ -17,6 +17,8 @@ pub struct Forwarded {
     pub sent_bytes: u64,
     /// Bytes from the upstream to the downstream.
     pub received_bytes: u64,
+    /// The upstream spoke before the downstream did.
+    pub upstream_first: bool,
     /// How it ended.
     pub end: ForwardEnd,
 }
@@ -46,6 +48,7 @@ where
     U: AsyncRead + AsyncWrite + Unpin,
 {
     let (mut sent, mut received) = (Direction::default(), Direction::default());
+    let mut upstream_first = None;
     let end = {
         let mut stop = pin!(stop);
         // Looked at four times per idle time: no clock is read per byte, and the end comes at most a quarter late.
@@ -55,6 +58,9 @@ where
         poll_fn(|cx| {
             let there = sent.poll(cx, downstream, upstream);
             let back = received.poll(cx, upstream, downstream);
+            if upstream_first.is_none() && sent.bytes + received.bytes > 0 {
+                upstream_first = Some(sent.bytes == 0);
+            }
             match (there, back) {
                 (Poll::Ready(Err(Broken::Reader(error))), _) | (_, Poll::Ready(Err(Broken::Writer(error)))) => {
                     return Poll::Ready(ForwardEnd::Downstream(error));
@@ -81,7 +87,7 @@ where
         })
         .await
     };
-    Forwarded { sent_bytes: sent.bytes, received_bytes: received.bytes, end }
+    Forwarded { sent_bytes: sent.bytes, received_bytes: received.bytes, upstream_first: upstream_first == Some(true), end }
 }
 
 /// Which side of a direction broke.

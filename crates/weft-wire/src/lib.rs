@@ -17,8 +17,8 @@ pub mod http1;
 
 pub mod capture;
 pub mod dns;
-pub mod resolve;
 pub mod memory;
 pub mod resources;
+pub mod resolve;
 
 pub mod limits;

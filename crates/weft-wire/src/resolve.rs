@@ -78,7 +78,9 @@ impl Resolver {
         for line in resolv_conf.lines() {
             let mut words = line.split_whitespace();
             match words.next() {
-                Some("nameserver") => made.servers.extend(words.next().and_then(|w| w.parse().ok()).map(|ip: IpAddr| SocketAddr::new(ip, 53))),
+                Some("nameserver") => {
+                    made.servers.extend(words.next().and_then(|w| w.parse().ok()).map(|ip: IpAddr| SocketAddr::new(ip, 53)))
+                }
                 Some("search" | "domain") => made.search = words.map(str::to_owned).take(6).collect(),
                 Some("options") => {
                     let dots = words.find_map(|w| w.strip_prefix("ndots:")?.parse().ok());

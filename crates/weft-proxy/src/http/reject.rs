@@ -50,6 +50,8 @@ pub(crate) enum Reject {
     Overflow { what: Overflow, cause: Box<Origin> },
     /// No connection.
     Connect(String),
+    /// The name of the upstream stands for no address that may be used.
+    Dns(String),
     /// No trusted connection.
     Tls(String),
     /// The upstream went away before its answer.
@@ -84,6 +86,7 @@ impl Reject {
             | Self::NoEndpoint { .. }
             | Self::Overflow { .. }
             | Self::Connect(_)
+            | Self::Dns(_)
             | Self::Tls(_)
             | Self::Reset(_)
             | Self::Overload(_) => 503,
@@ -107,6 +110,7 @@ impl Reject {
             Self::NoEndpoint { .. } => ResponseFlag::NoHealthyUpstream,
             Self::Overflow { .. } => ResponseFlag::UpstreamOverflow,
             Self::Connect(_) => ResponseFlag::UpstreamConnectionFailure,
+            Self::Dns(_) => ResponseFlag::DnsFailure,
             Self::Tls(_) => ResponseFlag::UpstreamTls,
             Self::Reset(_) => ResponseFlag::UpstreamClosed,
             Self::Protocol(_) => ResponseFlag::UpstreamProtocol,
@@ -137,6 +141,7 @@ impl Reject {
             Self::NoEndpoint { .. } => details::NO_HEALTHY_UPSTREAM.into(),
             Self::Overflow { .. } => details::OVERFLOW.into(),
             Self::Connect(_) => details::CONNECT_FAILURE.into(),
+            Self::Dns(_) => details::DNS_FAILURE.into(),
             Self::Tls(_) => details::TLS_FAILURE.into(),
             Self::Reset(_) => details::UPSTREAM_CLOSED.into(),
             Self::Protocol(_) => details::UPSTREAM_PROTOCOL.into(),
@@ -167,6 +172,7 @@ impl Reject {
             Self::NoEndpoint { reason, .. } => (*reason).into(),
             Self::Overflow { what, .. } => format!("too much is under way: {} is reached", what.field()),
             Self::Connect(why) => format!("the upstream cannot be reached: {why}"),
+            Self::Dns(why) => format!("the upstream cannot be found: {why}"),
             Self::Tls(why) => format!("no trusted connection to the upstream: {why}"),
             Self::Reset(why) => format!("the upstream closed the connection before it answered: {why}"),
             Self::Protocol(why) => format!("the upstream's answer cannot be understood: {why}"),

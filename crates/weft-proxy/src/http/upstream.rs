@@ -194,6 +194,7 @@ impl Why {
     fn words(&self) -> String {
         match self {
             Self::NoConnection(NoConnection::Dial(DialError::Connect(why))) => format!("connect: {why}"),
+            Self::NoConnection(NoConnection::Dial(DialError::Dns(why))) => format!("DNS: {why}"),
             Self::NoConnection(NoConnection::Dial(DialError::Timeout(ms))) => format!("connect time-out of {ms} ms"),
             Self::NoConnection(NoConnection::Dial(DialError::Tls(why))) => format!("TLS: {why}"),
             Self::NoConnection(NoConnection::Overflow(what)) => format!("overflow: {}", what.field()),
@@ -210,6 +211,7 @@ impl Why {
     fn reject(self, upstream: Option<&Upstream>, route: Option<&HttpRoute>) -> Reject {
         match self {
             Self::NoConnection(NoConnection::Dial(DialError::Connect(why))) => Reject::Connect(why),
+            Self::NoConnection(NoConnection::Dial(DialError::Dns(why))) => Reject::Dns(why),
             Self::NoConnection(NoConnection::Dial(DialError::Timeout(ms))) => Reject::Connect(format!("no connection within {ms} ms")),
             Self::NoConnection(NoConnection::Dial(DialError::Tls(why))) => Reject::Tls(why),
             Self::NoConnection(NoConnection::Overflow(what)) => {

@@ -43,7 +43,7 @@ pub struct ClusterEntry {
     /// Active health checks, kept likewise.
     pub checks: Arc<Checks>,
     /// The caller as the plan sees it.
-    place: Arc<Place>,
+    pub(crate) place: Arc<Place>,
 }
 
 /// The rules of one port, with an index.

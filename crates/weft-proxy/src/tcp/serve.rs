@@ -104,7 +104,8 @@ async fn raw(
     let slot = chosen.pool.tcp_slot().map_err(|what| Reject::Overflow { what, cause: cause() })?;
     let _in_flight = upstream.in_flight(&chosen);
     let limit = millis(cluster.limits.connect_timeout_ms).unwrap_or(limits::CONNECT_TIMEOUT);
-    let remote = crate::net::dial(&chosen.endpoint.address, limit).await.map_err(reject)?;
+    let names = Some((&conn.worker.shared.names, cluster.dns_trust));
+    let remote = crate::net::dial(&chosen.endpoint.address, limit, names).await.map_err(reject)?;
     copy(permit, conn, io, Box::new(remote), record, slot, Lifetime::of(&cluster.limits, &cluster.origin)).await
 }
 
@@ -163,6 +164,7 @@ fn attempt<T>(chosen: &Chosen, connected: &Result<T, DialError>, began: Instant)
     let outcome = match connected {
         Ok(_) => "connected".to_owned(),
         Err(DialError::Connect(why)) => format!("connect: {why}"),
+        Err(DialError::Dns(why)) => format!("DNS: {why}"),
         Err(DialError::Timeout(ms)) => format!("connect time-out of {ms} ms"),
         Err(DialError::Tls(why)) => format!("TLS: {why}"),
     };
@@ -301,6 +303,9 @@ async fn copy(
         }
     };
     let forwarded = forward(&mut io, &mut upstream, lifetime.idle, stop).await;
+    if let Some(place) = conn.place().filter(|_| conn.detected == crate::accept::TIMED_OUT && forwarded.upstream_first) {
+        conn.worker.detection.server_spoke_first(&place, clock::now(), &conn.worker.settings.registry);
+    }
     record.bytes_received = forwarded.sent_bytes;
     record.bytes_sent = forwarded.received_bytes;
     match (forwarded.end, ended) {
@@ -321,6 +326,7 @@ async fn copy(
 fn reject(error: DialError) -> Reject {
     match error {
         DialError::Connect(why) => Reject::Connect(why),
+        DialError::Dns(why) => Reject::Dns(why),
         DialError::Timeout(ms) => Reject::Connect(format!("no connection within {ms} ms")),
         DialError::Tls(why) => Reject::Tls(why),
     }

@@ -48,7 +48,12 @@ impl Outside {
     }
     fn revoke(&self, serials: &[u64]) -> String {
         let now = rcgen::date_time_ymd(2024, 1, 1);
-        let one = |serial: &u64| RevokedCertParams { serial_number: (*serial).into(), revocation_time: now, reason_code: None, invalidity_date: None };
+        let one = |serial: &u64| RevokedCertParams {
+            serial_number: (*serial).into(),
+            revocation_time: now,
+            reason_code: None,
+            invalidity_date: None,
+        };
         let list = CertificateRevocationListParams {
             this_update: now,
             next_update: rcgen::date_time_ymd(2090, 1, 1),
@@ -83,7 +88,8 @@ async fn opened(proxy: &TestProxy, port: u16) -> SocketAddr {
 
 fn listeners(of: Vec<Value>) -> Value {
     let named = of.into_iter().enumerate().map(|(index, extra)| {
-        let mut one = json!({ "name": format!("l{index}"), "port": 443, "protocol": "HTTPS", "hosts": ["*"], "origin": origin("Gateway", 2) });
+        let mut one =
+            json!({ "name": format!("l{index}"), "port": 443, "protocol": "HTTPS", "hosts": ["*"], "origin": origin("Gateway", 2) });
         merge(&mut one, extra);
         one
     });
@@ -316,7 +322,10 @@ fn caller(mesh: &Mesh, of_cluster: Value, at: Value) -> TestProxy {
     let mut c = json!({ "protocol": "TCP" });
     merge(&mut c, of_cluster);
     let list = json!({ "type": "Endpoints", "value": { "cluster": crate::fixture::cluster_name(""), "endpoints": [{ "address": at }] } });
-    mesh.client("productpage", vec![crate::fixture::inbound("productpage", 9080, "PERMISSIVE"), crate::fixture::service("TCP"), cluster("", c), list])
+    mesh.client(
+        "productpage",
+        vec![crate::fixture::inbound("productpage", 9080, "PERMISSIVE"), crate::fixture::service("TCP"), cluster("", c), list],
+    )
 }
 
 /// Says something and returns the answer, empty when the connection is closed first.
@@ -343,7 +352,13 @@ async fn servers_outside_must_prove_who_they_are() {
     let own = json!({ "certificate": { "certificate": client.0, "private_key": client.1 } });
     let cases: Vec<(&str, &Pair2, bool, Value, &str)> = vec![
         ("the right name", &right, false, trust(json!({})), ""),
-        ("another name is expected", &right, false, json!({ "tls": "SIMPLE", "sni": "x.example", "origination": { "ca": ca.pem() } }), "not valid for"),
+        (
+            "another name is expected",
+            &right,
+            false,
+            json!({ "tls": "SIMPLE", "sni": "x.example", "origination": { "ca": ca.pem() } }),
+            "not valid for",
+        ),
         ("one of the listed names", &right, false, trust(json!({ "subject_alt_names": ["a.example", "db.example"] })), ""),
         ("none of the listed names", &right, false, trust(json!({ "subject_alt_names": ["a.example"] })), "none of a.example was proved"),
         ("another authority", &foreign, false, trust(json!({})), "not signed by a root"),
@@ -514,13 +529,82 @@ async fn sockets_of_the_machine_and_of_ipv6_are_endpoints_too() {
 #[tokio::test]
 async fn a_gateway_listens_on_ipv6_as_well() {
     let pair = Pair::new(echo_program(false).await);
-    let values =
-        vec![listeners(vec![json!({ "port": 80, "protocol": "HTTP" })]), web(80), cluster("", json!({})), endpoints("", &[(pair.server.address, Some("reviews"))])];
-    let ports = GatewayPorts { ip: "::1".parse().expect("an address"), map: [(80, "[::1]:0".parse().expect("an address"))].into(), low_port_shift: 0 };
+    let values = vec![
+        listeners(vec![json!({ "port": 80, "protocol": "HTTP" })]),
+        web(80),
+        cluster("", json!({})),
+        endpoints("", &[(pair.server.address, Some("reviews"))]),
+    ];
+    let ports = GatewayPorts {
+        ip: "::1".parse().expect("an address"),
+        map: [(80, "[::1]:0".parse().expect("an address"))].into(),
+        low_port_shift: 0,
+    };
     let config = ProxyConfig { name: "gateway".into(), role: Role::Gateway, gateway: Some(ports), ..ProxyConfig::default() };
     let proxy = pair.mesh.start("gateway", config, loopback(), values);
     let at = opened(&proxy, 80).await;
     let request = Request::get("/").header("host", "[2001:db8::1]:80").body(Full::default()).expect("legal");
     let answer = send(at, request).await;
     assert_eq!((answer.status, answer.header("x-saw-x-forwarded-for")), (200, "::1"));
+}
+
+/// A DNS server for one name with these addresses, which may change; it never answers while there are none.
+async fn names(addresses: std::sync::Arc<std::sync::Mutex<Vec<[u8; 4]>>>) -> weft_wire::resolve::Resolver {
+    let udp = tokio::net::UdpSocket::bind(loopback()).await.expect("bound");
+    let at = udp.local_addr().expect("address");
+    tokio::spawn(async move {
+        let mut question = [0; 512];
+        while let Ok((length, from)) = udp.recv_from(&mut question).await {
+            let now = addresses.lock().expect("not poisoned").clone();
+            // The header and the question up to its end; what follows (EDNS) is left out.
+            let end = 12 + question[12..length].iter().position(|b| *b == 0).expect("a name") + 5;
+            let is_a = question[end - 3] == 1;
+            let count = if is_a { now.len() } else { 0 };
+            let mut answer = question[..end].to_vec();
+            answer[2..12].copy_from_slice(&[0x81, 0x80, 0, 1, 0, u8::try_from(count).expect("few"), 0, 0, 0, 0]);
+            for ip in now.iter().take(count) {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 0, 0, 4]);
+                answer.extend(ip);
+            }
+            if !now.is_empty() {
+                udp.send_to(&answer, from).await.ok();
+            }
+        }
+    });
+    weft_wire::resolve::Resolver::with_servers(vec![at])
+}
+
+#[tokio::test]
+async fn names_become_endpoints_and_outlive_their_server() {
+    let mesh = Mesh::new();
+    let program = echo().await;
+    let known = std::sync::Arc::new(std::sync::Mutex::new(vec![[127, 0, 0, 1], [127, 0, 0, 2]]));
+    let at = json!({ "host": "db.example", "port": program.port() });
+    let mut proxy = caller(&mesh, json!({ "dns_trust": "any" }), at.clone());
+    proxy.shared.names.use_resolver(names(known.clone()).await);
+    assert_eq!(talk(proxy.address, b"first").await, b"first");
+    assert_eq!(proxy.record(|_| true).await.attempts[0].endpoint, format!("db.example:{}", program.port()));
+    // Every address is an endpoint of its own soon after.
+    let by_address = format!("127.0.0.1:{}", program.port());
+    let expanded = async {
+        loop {
+            talk(proxy.address, b"x").await;
+            if proxy.record(|_| true).await.attempts.iter().any(|a| a.endpoint == by_address) {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), expanded).await.expect("the name becomes its addresses");
+    // The server is gone; what was known stays in use.
+    known.lock().expect("not poisoned").clear();
+    assert_eq!(talk(proxy.address, b"still").await, b"still");
+
+    // A name outside may not stand for this machine.
+    known.lock().expect("not poisoned").push([127, 0, 0, 1]);
+    let mut proxy = caller(&mesh, json!({}), at);
+    proxy.shared.names.use_resolver(names(known).await);
+    assert!(talk(proxy.address, b"x").await.is_empty());
+    let record = proxy.record(|_| true).await;
+    assert_eq!((record.flags.as_slice(), record.details.as_str()), ([ResponseFlag::DnsFailure].as_slice(), details::DNS_FAILURE));
+    assert!(record.attempts[0].outcome.contains("this machine"), "{:?}", record.attempts);
 }

@@ -54,6 +54,32 @@ async fn a_protocol_in_which_the_server_speaks_first_is_detected_as_such() {
 }
 
 #[tokio::test]
+async fn what_is_learnt_of_a_port_saves_the_wait_and_no_judgement() {
+    let program = greeter(b"220 hello\r\n").await;
+    let mut pair = Pair::with(program, "STRICT", "AUTO", json!({}), json!({}));
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        assert_eq!(talk(pair.client.address, b"220 hello\r\n", b"QUIT").await.expect("alive"), b"QUIT");
+        seen.push(pair.client.record(|_| true).await.detected);
+    }
+    assert_eq!(seen, ["time-out", "learned"]);
+    // A client that does speak is heard at the port all the same: its request is judged as a request is.
+    let answer = crate::fixture::send(pair.client.address, crate::fixture::get("/")).await;
+    assert!(matches!(answer.status, 502 | 503), "the program does not speak HTTP: {}", answer.status);
+    // An ALLOW rule about requests lets no bytes through, and a DENY rule about requests refuses them, however they were found out.
+    for action in ["ALLOW", "DENY"] {
+        let policy = json!({ "type": "Authorization", "value": {
+            "name": "default/requests", "action": action, "origin": origin("AuthorizationPolicy", 4),
+            "rules": [{ "to": [{ "methods": { "any": [{ "exact": "GET" }] } }], "origin": origin("AuthorizationPolicy", 6) }],
+        } });
+        publish(&pair.server.shared, vec![inbound_with("reviews", program.port(), "STRICT", "AUTO"), policy]);
+        assert!(talk(pair.client.address, b"220 hello\r\n", b"QUIT").await.is_err(), "{action}");
+        let record = pair.server.record(|r| r.policy.as_ref().is_some_and(|p| !p.allowed && p.policy == "default/requests")).await;
+        assert_eq!(record.bytes_sent, 0);
+    }
+}
+
+#[tokio::test]
 async fn bytes_that_are_not_http_are_detected() {
     let pair = Pair::with(greeter(b"").await, "STRICT", "AUTO", json!({}), json!({}));
     let redis = b"*1\r\n$4\r\nPING\r\n";

@@ -68,7 +68,13 @@ fn ip(text: &str) -> IpAddr {
 #[tokio::test]
 async fn both_kinds_of_addresses_through_aliases_with_the_least_ttl() {
     let records = || {
-        vec![cname("db.example", "a.example"), a("a.example", 300, [192, 0, 2, 1]), a("a.example", 60, [192, 0, 2, 2]), aaaa("a.example", 300, "2001:db8::1"), a("stranger.example", 5, [203, 0, 113, 1])]
+        vec![
+            cname("db.example", "a.example"),
+            a("a.example", 300, [192, 0, 2, 1]),
+            a("a.example", 60, [192, 0, 2, 2]),
+            aaaa("a.example", 300, "2001:db8::1"),
+            a("stranger.example", 5, [203, 0, 113, 1]),
+        ]
     };
     let resolver = server(move |question, _| vec![bytes(&answer(question, records()))]).await;
     let found = resolver.lookup("DB.example").await.expect("found");
@@ -105,7 +111,9 @@ async fn loops_of_aliases_and_endless_answers_end() {
     let resolver = server(move |question, _| vec![bytes(&answer(question, circle()))]).await;
     assert!(matches!(resolver.lookup("db.example").await, Err(ResolveError::NoAnswer { .. })));
 
-    let many = |question: &Message| (0..=255).map(|n| a(&question.queries[0].name().to_ascii().trim_end_matches('.').to_owned(), 0, [192, 0, 2, n])).collect::<Vec<_>>();
+    let many = |question: &Message| {
+        (0..=255).map(|n| a(&question.queries[0].name().to_ascii().trim_end_matches('.').to_owned(), 0, [192, 0, 2, n])).collect::<Vec<_>>()
+    };
     let resolver = server(move |question, tcp| {
         let mut whole = answer(question, many(question));
         if !tcp {
@@ -147,7 +155,10 @@ async fn a_server_that_never_answers_is_given_up() {
 
 #[test]
 fn files_of_the_machine_are_read() {
-    let made = Resolver::from_texts("search a.example b.example\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\noptions timeout:1 ndots:5\n", "127.0.0.1 localhost\n192.0.2.9 Own.example own # a comment\n");
+    let made = Resolver::from_texts(
+        "search a.example b.example\nnameserver 192.0.2.1\nnameserver fe80::1%eth0\noptions timeout:1 ndots:5\n",
+        "127.0.0.1 localhost\n192.0.2.9 Own.example own # a comment\n",
+    );
     assert_eq!((made.servers.len(), made.search.len(), made.dots), (1, 2, 5));
     assert_eq!(made.hosts[1], (ip("192.0.2.9"), vec!["own.example".to_owned(), "own".to_owned()]));
 }
