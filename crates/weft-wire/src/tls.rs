@@ -12,8 +12,11 @@ use weft_pki::{
 };
 use weft_std::clock::Instant;
 
-/// An encrypted stream, of either side.
-pub use tokio_rustls::TlsStream;
+mod records;
+mod stream;
+
+pub use records::Records;
+pub use stream::TlsStream;
 pub use weft_pki::public_tls::{PublicCertificate, PublicTlsError};
 
 /// The server's side. Clones share one configuration, which follows certificate rotations by itself.
@@ -27,7 +30,7 @@ pub struct ServerTls {
 /// The client's side, for one expected peer. Cheap to make per connection: configurations are kept per peer.
 #[derive(Clone)]
 pub struct ClientTls {
-    connector: TlsConnector,
+    config: Arc<rustls::ClientConfig>,
     name: rustls_pki_types::ServerName<'static>,
     mesh: bool,
 }
@@ -110,11 +113,18 @@ impl ServerTls {
     /// # Errors
     /// When the peer is too slow, is refused, or does not speak TLS.
     pub async fn accept<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, deadline: Instant) -> Result<Secured<S>, TlsError> {
-        let handshake = tokio::time::timeout_at(deadline, self.acceptor.accept(stream));
+        let handshake = async {
+            match self.mesh {
+                true => Records::accept(stream, self.acceptor.config().clone()).await.map(TlsStream::Mesh),
+                false => self.acceptor.accept(stream).await.map(|stream| TlsStream::Public(Box::new(stream.into()))),
+            }
+        };
+        // Boxed: what a handshake holds is not carried by the connection after it.
+        let handshake = tokio::time::timeout_at(deadline, Box::pin(handshake));
         let stream = handshake.await.map_err(|_| TlsError::Timeout)?.map_err(TlsError::from_io)?;
-        let mut secured = Secured::of(TlsStream::from(stream), self.mesh)?;
+        let mut secured = Secured::of(stream, self.mesh)?;
         if let Some(checks) = &self.clients {
-            secured.client = checks.client(secured.stream.get_ref().1.peer_certificates());
+            secured.client = checks.client(secured.stream.state().peer_certificates());
         }
         Ok(secured)
     }
@@ -124,7 +134,7 @@ impl ClientTls {
     /// To a mesh peer that must prove to be `expected`. Without an SVID yet, this side shows no certificate.
     pub fn mesh(state: &SvidState, expected: &SpiffeId, alpn: &[Alpn]) -> Self {
         let name = MESH_SERVER_NAME.try_into().expect("a legal DNS name");
-        Self { connector: TlsConnector::from(state.client_config(expected, alpn)), name, mesh: true }
+        Self { config: state.client_config(expected, alpn), name, mesh: true }
     }
 
     /// To a server with a public name, verified against `roots_pem` or the system's roots.
@@ -142,7 +152,7 @@ impl ClientTls {
     pub fn outside(name: &str, demand: &ServerDemand<'_>, alpn: &[Alpn]) -> Result<Self, PublicTlsError> {
         let server =
             name.to_owned().try_into().map_err(|_| PublicTlsError::Chain(format!("{name:?} is not a name that TLS can verify")))?;
-        Ok(Self { connector: TlsConnector::from(public_tls::client_config(demand, alpn)?), name: server, mesh: false })
+        Ok(Self { config: public_tls::client_config(demand, alpn)?, name: server, mesh: false })
     }
 
     /// Makes the handshake on a fresh connection. Dropping the future closes it.
@@ -153,22 +163,26 @@ impl ClientTls {
     /// # Errors
     /// When the peer is too slow, is not whom it should be, or does not speak TLS.
     pub async fn connect<S: AsyncRead + AsyncWrite + Unpin>(&self, stream: S, deadline: Instant) -> Result<Secured<S>, TlsError> {
-        let handshake = tokio::time::timeout_at(deadline, self.connector.connect(self.name.clone(), stream));
+        let (config, name) = (self.config.clone(), self.name.clone());
+        let handshake = async {
+            match self.mesh {
+                true => Records::connect(stream, config, name).await.map(TlsStream::Mesh),
+                false => TlsConnector::from(config).connect(name, stream).await.map(|stream| TlsStream::Public(Box::new(stream.into()))),
+            }
+        };
+        let handshake = tokio::time::timeout_at(deadline, Box::pin(handshake));
         let stream = handshake.await.map_err(|_| TlsError::Timeout)?.map_err(TlsError::from_io)?;
-        Secured::of(stream.into(), self.mesh)
+        Secured::of(stream, self.mesh)
     }
 }
 
 impl<S> Secured<S> {
     fn of(stream: TlsStream<S>, mesh: bool) -> Result<Self, TlsError> {
-        let (_, state) = stream.get_ref();
+        let state = stream.state();
         let tls = TlsInUse::of(state);
         // Of a public server only the name was verified: whatever its certificate says, it proves no identity of the mesh.
         let peer = if mesh { Peer::of(state).map_err(|error| TlsError::Refused(Box::new(error)))? } else { None };
-        let server_name = match &stream {
-            TlsStream::Server(stream) => stream.get_ref().1.server_name().map(str::to_owned),
-            TlsStream::Client(_) => None,
-        };
+        let server_name = stream.server_name().map(str::to_owned);
         Ok(Self { stream, peer, client: None, tls, server_name })
     }
 }

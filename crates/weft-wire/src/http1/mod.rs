@@ -14,7 +14,7 @@ pub mod limits;
 mod link;
 mod names;
 mod server;
-mod spare;
+pub(crate) mod spare;
 mod timer;
 pub mod whole;
 mod write;

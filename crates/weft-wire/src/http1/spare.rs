@@ -16,12 +16,12 @@ thread_local! {
 }
 
 /// A buffer to read into: its length is its room.
-pub(super) fn read_buffer() -> Vec<u8> {
+pub(crate) fn read_buffer() -> Vec<u8> {
     SPARE.with_borrow_mut(|spare| spare.read.pop()).unwrap_or_else(|| vec![0; READ_BYTES])
 }
 
 /// Gives a buffer of [`read_buffer`] back.
-pub(super) fn keep_read_buffer(buffer: Vec<u8>) {
+pub(crate) fn keep_read_buffer(buffer: Vec<u8>) {
     if buffer.len() == READ_BYTES {
         SPARE.with_borrow_mut(|spare| {
             // One is in use at a time, except while a message is incomplete.
@@ -33,12 +33,12 @@ pub(super) fn keep_read_buffer(buffer: Vec<u8>) {
 }
 
 /// An empty buffer to write into.
-pub(super) fn write_buffer() -> Vec<u8> {
+pub(crate) fn write_buffer() -> Vec<u8> {
     SPARE.with_borrow_mut(|spare| spare.write.pop()).unwrap_or_else(|| Vec::with_capacity(4096))
 }
 
 /// Gives a buffer of [`write_buffer`] back.
-pub(super) fn keep_write_buffer(mut buffer: Vec<u8>) {
+pub(crate) fn keep_write_buffer(mut buffer: Vec<u8>) {
     if (1..=SPARE_BUFFER_BYTES_MAX).contains(&buffer.capacity()) {
         buffer.clear();
         SPARE.with_borrow_mut(|spare| {
@@ -50,12 +50,12 @@ pub(super) fn keep_write_buffer(mut buffer: Vec<u8>) {
 }
 
 /// An empty header map with room.
-pub(super) fn header_map() -> HeaderMap {
+pub(crate) fn header_map() -> HeaderMap {
     SPARE.with_borrow_mut(|spare| spare.maps.pop()).unwrap_or_else(|| HeaderMap::with_capacity(24))
 }
 
 /// Gives a map's room back.
-pub(super) fn keep_header_map(mut map: HeaderMap) {
+pub(crate) fn keep_header_map(mut map: HeaderMap) {
     if map.capacity() <= 256 {
         map.clear();
         SPARE.with_borrow_mut(|spare| {

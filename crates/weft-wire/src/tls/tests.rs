@@ -281,3 +281,39 @@ async fn handshakes_are_small() {
     );
     assert!(sizes.0 <= 4096 && sizes.1 <= 4096 && sizes.2 <= 2048, "futures grew: connect, accept, stream = {sizes:?}");
 }
+
+/// The same bytes, whatever the sizes of reads, writes and the pipe, and with the library's own stream at the other end.
+#[tokio::test]
+async fn bulk_passes_between_records_and_the_librarys_stream() {
+    let authority = Authority::ephemeral(DOMAIN).expect("made");
+    let (a, b) = (state(&authority, "a"), state(&authority, "b"));
+    for (pipe, size) in [(300, 999), (64 * 1024, 70_000), (1 << 20, 16 * 1024)] {
+        let server = ServerTls::mesh(&b, &Alpn::MESH, ClientAuth::Required);
+        let (near, far) = tokio::io::duplex(pipe);
+        let deadline = clock::now() + HOUR;
+        let connector = tokio_rustls::TlsConnector::from(a.client_config(&id(DOMAIN, "b"), &[Alpn::WeftTcp]));
+        let name = weft_pki::MESH_SERVER_NAME.try_into().expect("a name");
+        let (client, server) = tokio::join!(connector.connect(name, near), server.accept(far, deadline));
+        let (mut client, mut server) = (client.expect("accepted"), server.expect("accepted").stream);
+        let data: Vec<u8> = (0..500_000_u32).map(|n| n.to_le_bytes()[usize::from(n % 3 == 0)]).collect();
+        let send = async {
+            for part in data.chunks(size) {
+                client.write_all(part).await.expect("written");
+            }
+            client.shutdown().await.expect("closed");
+            let mut back = Vec::new();
+            client.read_to_end(&mut back).await.expect("read, and closed with close_notify");
+            back
+        };
+        let echo = async {
+            let mut all = Vec::new();
+            server.read_to_end(&mut all).await.expect("read, and closed with close_notify");
+            for part in all.chunks(size) {
+                server.write_all(part).await.expect("written");
+            }
+            server.shutdown().await.expect("closed");
+        };
+        let (back, ()) = tokio::join!(send, echo);
+        assert!(back == data, "{pipe} {size}");
+    }
+}
