@@ -133,6 +133,8 @@ pub enum Resource {
     Namespace(kubernetes::Namespace),
     /// Kubernetes `Secret`.
     Secret(kubernetes::Secret),
+    /// Istio `Telemetry`.
+    Telemetry(istio::Telemetry),
     /// Kubernetes `ConfigMap`.
     ConfigMap(kubernetes::ConfigMap),
     /// Kubernetes `Deployment`.

@@ -42,6 +42,18 @@ pub(crate) struct Protected<'a> {
     pub(crate) gateways: &'a [(String, String)],
 }
 
+impl PolicyTarget {
+    /// Does it lead to this workload?
+    pub(crate) fn is_of(&self, to: &Protected<'_>) -> bool {
+        match self {
+            Self::Gateway(key) => to.gateways.iter().any(|(name, _)| name == key),
+            Self::GatewayClass(class) => to.gateways.iter().any(|(_, c)| c == class),
+            Self::Service(host) => to.services.contains(host),
+            Self::Nothing => false,
+        }
+    }
+}
+
 impl<T> ScopedPolicy<T> {
     /// The policy of a document; in the root namespace it holds for all namespaces.
     pub(crate) fn new(linker: &Linker<'_>, document: &Document, selector: Labels, targets: Vec<PolicyTarget>, policy: T) -> Self {
@@ -56,12 +68,7 @@ impl<T> ScopedPolicy<T> {
     /// Does the policy apply to this workload?
     pub(crate) fn applies(&self, to: &Protected<'_>) -> bool {
         if !self.targets.is_empty() {
-            return self.targets.iter().any(|target| match target {
-                PolicyTarget::Gateway(key) => to.gateways.iter().any(|(name, _)| name == key),
-                PolicyTarget::GatewayClass(class) => to.gateways.iter().any(|(_, c)| c == class),
-                PolicyTarget::Service(host) => to.services.contains(host),
-                PolicyTarget::Nothing => false,
-            });
+            return self.targets.iter().any(|target| target.is_of(to));
         }
         self.namespace.as_deref().is_none_or(|n| n == to.namespace) && selects(&self.selector, to.labels)
     }
@@ -182,7 +189,7 @@ pub(crate) fn targets<'a>(
     references.map(|target| policy_target(linker, document, target)).collect()
 }
 
-fn policy_target(linker: &mut Linker<'_>, document: &Document, target: &Spanned<istio::PolicyTargetReference>) -> PolicyTarget {
+pub(crate) fn policy_target(linker: &mut Linker<'_>, document: &Document, target: &Spanned<istio::PolicyTargetReference>) -> PolicyTarget {
     let namespace = document.meta.namespace.as_str();
     let at = target.origin(&document.origin);
     let gateway_api = target.group.as_deref() == Some("gateway.networking.k8s.io");

@@ -318,6 +318,21 @@ pub const CODES: &[Code] = &[
     code("WEFT-2512", "issuer missing", "A JWT rule has no issuer. It believes no token."),
     code("WEFT-2513", "selector beside targetRefs", "A policy has a selector and targetRefs. The selector is ignored."),
     code("WEFT-2514", "class target elsewhere", "A policy for a GatewayClass must be in the root namespace. It protects nothing."),
+    code("WEFT-2601", "telemetry scope taken", "Two Telemetry objects have the same scope. The older wins; the younger has no effect."),
+    code(
+        "WEFT-2602",
+        "unknown telemetry provider",
+        "A Telemetry names a provider that MeshConfig's `extensionProviders` does not have. It is left out.",
+    ),
+    code(
+        "WEFT-2603",
+        "bad log format",
+        "A format has an operator that Weft does not know, or cannot be read. Istio's default format is used.",
+    ),
+    code("WEFT-2604", "bad expression", "A CEL expression cannot be read. A filter lets everything through, a label is left as it is."),
+    code("WEFT-2605", "attribute without value", "A CEL expression reads an attribute that Weft has no value for. It is missing there."),
+    code("WEFT-2606", "telemetry part unusable", "A part of a Telemetry cannot be used as it is written; the message says which."),
+    code("WEFT-2607", "provider of another kind", "A Telemetry names a provider for something that it is not for. It is left out."),
 ];
 
 /// The row of a code, if this crate has it.
@@ -587,6 +602,28 @@ pub(crate) fn selector_beside_targets(at: Origin) -> Diagnostic {
 }
 pub(crate) fn class_target_elsewhere(at: Origin, root: &str) -> Diagnostic {
     Diagnostic::error("WEFT-2514", at, format!("a policy for a GatewayClass must be in namespace {root}; it protects nothing here"))
+}
+pub(crate) fn telemetry_twice(at: Origin, first: &Origin) -> Diagnostic {
+    Diagnostic::warning("WEFT-2601", at, format!("{first} has the same scope, is older and wins"))
+}
+pub(crate) fn provider_unknown(at: Origin, name: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2602", at, format!("there is no provider {}", quote(name)))
+        .fix("add it to extensionProviders of MeshConfig (ConfigMap istio in the root namespace)")
+}
+pub(crate) fn bad_log_format(at: Origin, why: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2603", at, format!("the format cannot be used: {why}"))
+}
+pub(crate) fn bad_expression(at: Origin, why: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2604", at, format!("the expression cannot be read: {why}"))
+}
+pub(crate) fn attribute_unknown(at: Origin, name: &str) -> Diagnostic {
+    Diagnostic::warning("WEFT-2605", at, format!("Weft has no value for {name}: it is missing in the expression"))
+}
+pub(crate) fn telemetry_unusable(at: Origin, why: &str) -> Diagnostic {
+    Diagnostic::warning("WEFT-2606", at, why)
+}
+pub(crate) fn provider_unfit(at: Origin, name: &str, what: &str) -> Diagnostic {
+    Diagnostic::error("WEFT-2607", at, format!("provider {} is not for {what}", quote(name)))
 }
 pub(crate) fn peer_authentication_twice(at: Origin, first: &Origin) -> Diagnostic {
     Diagnostic::warning("WEFT-2301", at, format!("{first} has the same scope, is older and wins"))

@@ -43,6 +43,8 @@ mod cross_checks;
 mod mesh_config;
 mod peer_authentication;
 mod request_authentication;
+mod telemetry;
+mod telemetry_provider;
 
 mod concurrency;
 mod policy_attachment;

@@ -31,6 +31,7 @@ pub fn link(inputs: &Inputs) -> Linked {
     crate::peer_authentication::link(&mut linker);
     crate::rate_limit::link(&mut linker);
     crate::concurrency::link(&mut linker);
+    crate::telemetry::link(&mut linker);
     crate::cross_checks::check(&mut linker);
     linker.diagnostics.sort_by(|a, b| (&a.origin.file, a.origin.line, &a.code).cmp(&(&b.origin.file, b.origin.line, &b.code)));
     linker.diagnostics.dedup();

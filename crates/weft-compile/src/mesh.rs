@@ -5,7 +5,8 @@
 
 use crate::{
     authorization::ScopedPolicy, destination_rule::DestinationRules, gateway::LinkedGateway, http_rules::ServiceRoutes,
-    inputs::MeshSettings, inputs::RegisteredWorkload, peer_authentication::PeerAuthentications, virtual_service::VirtualServices,
+    inputs::MeshSettings, inputs::RegisteredWorkload, peer_authentication::PeerAuthentications, telemetry::Telemetries,
+    virtual_service::VirtualServices,
 };
 use ipnet::IpNet;
 use std::{
@@ -57,6 +58,7 @@ pub struct Mesh {
     /// Providers of decisions, by name.
     pub(crate) providers: BTreeMap<String, weft_model::ExternalAuthorization>,
     pub(crate) peer_authentications: PeerAuthentications,
+    pub(crate) telemetries: Telemetries,
     pub(crate) rate_limits: Vec<crate::rate_limit::LinkedRateLimit>,
     pub(crate) concurrency: Vec<crate::concurrency::LinkedConcurrency>,
 }

@@ -109,6 +109,10 @@ impl Projector<'_> {
         for policy in self.mesh.request_authentications_for(&me) {
             self.view.insert(ModelValue::RequestAuthentication(policy.as_ref().clone()));
         }
+        if let Some(telemetry) = self.mesh.telemetry_for(&me) {
+            self.clusters.extend(telemetry.clusters().into_iter().cloned());
+            self.view.insert(ModelValue::Telemetry(Box::new(telemetry)));
+        }
         if let Some(settings) = &self.mesh.proxy_settings {
             self.view.insert(ModelValue::Settings(settings.clone()));
         }

@@ -18,12 +18,22 @@ object! {
         default_http_retry_policy: Option<Spanned<super::HttpRetry>> = "defaultHttpRetryPolicy",
         /// Who sees VirtualServices that do not say it.
         default_virtual_service_export_to: Vec<String> = "defaultVirtualServiceExportTo",
+        /// Where proxies write an access log: `/dev/stdout` or a path; empty: nowhere.
+        access_log_file: Option<String> = "accessLogFile",
+        /// Its format: a text with command operators, or a JSON object for `JSON`.
+        access_log_format: Option<Spanned<String>> = "accessLogFormat",
+        /// Its encoding.
+        access_log_encoding: Option<super::AccessLogEncoding> = "accessLogEncoding",
+        /// Are traces reported?
+        enable_tracing: Option<bool> = "enableTracing",
+        /// Providers that are used where a Telemetry names none.
+        default_providers: Option<super::DefaultProviders> = "defaultProviders",
     }
     later [
         "connectTimeout", "tcpKeepalive", "outboundTrafficPolicy", "inboundTrafficPolicy", "enableAutoMtls", "trustDomain", "caCertificates",
         "defaultServiceExportTo", "defaultDestinationRuleExportTo", "localityLbSetting", "zoneAwareLbSetting",
-        "dnsRefreshRate", "h2UpgradePolicy", "serviceSettings", "defaultProviders", "discoverySelectors", "meshMTLS",
-        "tlsDefaults", "accessLogFile", "accessLogFormat", "accessLogEncoding", "enableTracing", "protocolDetectionTimeout", "rootNamespace",
+        "dnsRefreshRate", "h2UpgradePolicy", "serviceSettings", "discoverySelectors", "meshMTLS",
+        "tlsDefaults", "protocolDetectionTimeout", "rootNamespace",
         "serviceEntryVisibility", "defaultTrafficPolicy", "hboneIdleTimeout",
     ]
     inert [
@@ -68,10 +78,19 @@ object! {
         envoy_ext_authz_http: Option<ExtAuthzHttp> = "envoyExtAuthzHttp",
         /// Envoy's ext_authz over gRPC.
         envoy_ext_authz_grpc: Option<ExtAuthzGrpc> = "envoyExtAuthzGrpc",
+        /// Prometheus scrapes.
+        prometheus: Option<super::PrometheusProvider> = "prometheus",
+        /// A log file.
+        envoy_file_access_log: Option<super::FileAccessLogProvider> = "envoyFileAccessLog",
+        /// Logs to an OpenTelemetry collector.
+        envoy_otel_als: Option<super::OtelAccessLogProvider> = "envoyOtelAls",
+        /// Traces to an OpenTelemetry collector.
+        opentelemetry: Option<super::OpenTelemetryProvider> = "opentelemetry",
+        /// Traces to Zipkin.
+        zipkin: Option<super::ZipkinProvider> = "zipkin",
     }
     later [
-        "zipkin", "lightstep", "datadog", "stackdriver", "opencensus", "skywalking", "opentelemetry", "prometheus", "envoyFileAccessLog",
-        "envoyHttpAls", "envoyTcpAls", "envoyOtelAls", "sds",
+        "lightstep", "datadog", "stackdriver", "opencensus", "skywalking", "envoyHttpAls", "envoyTcpAls", "sds",
     ]
 }
 
@@ -146,6 +165,10 @@ object! {
     pub struct MeshProxyConfig {
         /// What stands before gateways.
         gateway_topology: Option<GatewayTopology> = "gatewayTopology",
+        /// Tracing, in its older place.
+        tracing: Option<Spanned<super::TracingSettings>> = "tracing",
+        /// Headers that proxies add and remove.
+        proxy_headers: Option<Spanned<super::ProxyHeaders>> = "proxyHeaders",
     }
     open true
 }

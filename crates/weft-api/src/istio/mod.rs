@@ -9,6 +9,7 @@ mod peer_authentication;
 mod request_authentication;
 mod service_entry;
 mod shared;
+mod telemetry;
 mod virtual_service;
 mod workload_entry;
 
@@ -21,5 +22,6 @@ pub use peer_authentication::*;
 pub use request_authentication::*;
 pub use service_entry::*;
 pub use shared::*;
+pub use telemetry::*;
 pub use virtual_service::*;
 pub use workload_entry::*;

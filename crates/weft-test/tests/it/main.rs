@@ -38,6 +38,7 @@ concepts![
     service_entry,
     services,
     tcp_route,
+    telemetry,
     tls_origination,
     virtual_service,
 ];
