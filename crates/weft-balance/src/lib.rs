@@ -28,7 +28,7 @@ pub use health_check::{Checker, Verdict};
 pub use latency::Latency;
 pub use lease::{LEASE_KEYS_MAX, LeaseAsk, LeaseBook, LeaseGrant, LeaseHolder, Leased, Patience};
 pub use limits::{Counters, Overflow, RetryGate, Slot, WorkerRequests};
-pub use plan::{Host, Plan};
 pub use overload::Level;
+pub use plan::{Host, Plan};
 pub use rate_limit::{Buckets, Taken};
 pub use standing::{EjectionChange, EndpointId, Outcome, Standing, Standings};

@@ -72,9 +72,20 @@ impl Catalog {
 
 /// Registered workloads, by id.
 fn register(linker: &mut Linker<'_>) {
+    let declared = linker.documents(|r| if let Resource::Workload(w) = r { Some(w) } else { None });
+    let declared: BTreeMap<(&str, &str), &str> = declared
+        .into_iter()
+        .filter_map(|(_, d, w)| Some(((d.meta.namespace.as_str(), d.meta.name.as_str()), w.locality.as_deref()?)))
+        .collect();
     for registered in &linker.inputs.workloads {
-        let workload = MeshWorkload { registered: registered.clone(), serves: Vec::new() };
-        linker.mesh.workloads.insert(registered.workload.id.clone(), workload);
+        let mut registered = registered.clone();
+        let workload = &mut registered.workload;
+        if workload.locality.is_empty() {
+            let written = declared.get(&(workload.namespace.as_str(), workload.name.as_str())).map(|l| (*l).to_owned());
+            workload.locality = written.unwrap_or_else(|| weft_model::locality_of(&workload.labels));
+        }
+        let id = workload.id.clone();
+        linker.mesh.workloads.insert(id, MeshWorkload { registered, serves: Vec::new() });
     }
 }
 
@@ -238,7 +249,8 @@ pub(crate) fn endpoints_of(
                 if let Some(known) = linker.mesh.workloads.get_mut(&registered.workload.id) {
                     known.serves.push(serves);
                 }
-                let endpoint = mesh_endpoint(registered, wanted);
+                let known = linker.mesh.workloads.get(&registered.workload.id).map_or(registered.as_ref(), |w| &w.registered);
+                let endpoint = Endpoint { locality: known.workload.locality.clone(), ..mesh_endpoint(registered, wanted) };
                 endpoints.push(ServiceEndpoint { endpoint, labels: registered.workload.labels.clone() });
             }
             Candidate::Written(written) => endpoints.extend(written.endpoint(target, number)),
@@ -267,7 +279,9 @@ fn implied_services(linker: &mut Linker<'_>, selected: &BTreeSet<String>) -> Vec
             if made.service.port(port.port).is_none() {
                 made.service.ports.push(ServicePort { number: port.port, name: port.name.clone(), protocol: port.protocol });
             }
-            let endpoint = ServiceEndpoint { endpoint: mesh_endpoint(registered, port), labels: workload.labels.clone() };
+            let locality = linker.mesh.workloads.get(&workload.id).map(|w| w.registered.workload.locality.clone()).unwrap_or_default();
+            let endpoint = Endpoint { locality, ..mesh_endpoint(registered, port) };
+            let endpoint = ServiceEndpoint { endpoint, labels: workload.labels.clone() };
             made.endpoints.entry(port.port).or_default().push(endpoint);
             if let Some(known) = linker.mesh.workloads.get_mut(&workload.id) {
                 known.serves.push((port.port, host.clone(), port.port));

@@ -84,6 +84,15 @@ const SUBZONE_LABEL: &str = "topology.istio.io/subzone";
 /// What `trafficDistribution: PreferClose` asks for.
 pub const PREFER_CLOSE_LABELS: [&str; 4] = ["topology.istio.io/network", REGION_LABEL, ZONE_LABEL, SUBZONE_LABEL];
 
+/// The locality that the labels of a workload tell: Istio's `istio-locality` (with dots), else Kubernetes' region and zone.
+pub fn locality_of(labels: &Labels) -> String {
+    if let Some(written) = labels.get("istio-locality") {
+        return written.replace('.', "/");
+    }
+    let said: Vec<&str> = [REGION_LABEL, ZONE_LABEL, SUBZONE_LABEL].iter().map_while(|key| labels.get(*key)).map(String::as_str).collect();
+    said.join("/")
+}
+
 fn part(locality: &str, index: usize) -> &str {
     locality.split('/').nth(index).unwrap_or_default()
 }
@@ -324,6 +333,14 @@ mod tests {
         assert_eq!(groups[0], Group { members: vec![0, 3], share: GroupShare::Fixed(80) });
         assert_eq!(groups[1], Group { members: vec![1], share: GroupShare::Fixed(20) });
         assert_eq!(members(&policy.arrange(&place("us/a/1"), &endpoints)), [vec![0, 1, 2, 3]]);
+    }
+
+    #[test]
+    fn labels_tell_a_locality() {
+        let labels = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect::<Labels>();
+        assert_eq!(locality_of(&labels(&[("istio-locality", "eu.a.1")])), "eu/a/1");
+        assert_eq!(locality_of(&labels(&[(REGION_LABEL, "eu"), (ZONE_LABEL, "a"), ("app", "x")])), "eu/a");
+        assert_eq!(locality_of(&labels(&[(ZONE_LABEL, "a")])), "", "a zone without a region is none");
     }
 
     #[test]

@@ -19,7 +19,7 @@ use std::{
 };
 use tokio::sync::Notify;
 use weft_balance::{Balancer, EjectionChange, EndpointId, Latency, NoEndpoint, Outcome, Pick, Slot, WorkerRequests};
-use weft_model::{Balancing, Endpoint, EndpointTls, HttpVersionChoice, Protocol, UpstreamTls};
+use weft_model::{Balancing, Endpoint, EndpointTls, HashPolicy, HttpVersionChoice, Protocol, UpstreamTls};
 use weft_std::clock::{self, Instant};
 
 /// A cluster and everything under way towards it from this worker.
@@ -110,6 +110,11 @@ impl Upstream {
     /// The cluster as configured.
     pub(crate) fn entry(&self) -> Arc<ClusterEntry> {
         self.entry.borrow().clone()
+    }
+
+    /// What holds a request at an endpoint. Looked at for each request, hence without a count of the entry.
+    pub(crate) fn with_hash<T>(&self, of: impl FnOnce(&HashPolicy) -> T) -> Option<T> {
+        self.entry.borrow().plan.hash().map(of)
     }
 
     /// What its port speaks, or is spoken to in.

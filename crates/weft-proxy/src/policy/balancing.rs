@@ -17,17 +17,18 @@ pub(crate) struct Affinity {
 impl Affinity {
     /// What the cluster's hash policy makes of a request, as it will be sent. `random` names a caller that has no cookie yet.
     pub(crate) fn of(upstream: &Upstream, headers: &HeaderMap, query: Option<&str>, source: IpAddr, random: impl FnOnce() -> u64) -> Self {
-        let entry = upstream.entry();
-        let Some(policy) = entry.plan.hash() else { return Self::default() };
-        let hash = policy.on.hash(headers, query, source);
-        match &policy.on {
-            HashKey::Cookie(cookie) if hash.is_none() && cookie.ttl_s.is_some() => {
-                let value = format!("{:016x}", random());
-                let set_cookie = HeaderValue::from_str(&cookie.set(&value)).ok();
-                Self { hash: Some(hash_bytes(value.as_bytes())), set_cookie }
+        let found = upstream.with_hash(|policy| {
+            let hash = policy.on.hash(headers, query, source);
+            match &policy.on {
+                HashKey::Cookie(cookie) if hash.is_none() && cookie.ttl_s.is_some() => {
+                    let value = format!("{:016x}", random());
+                    let set_cookie = HeaderValue::from_str(&cookie.set(&value)).ok();
+                    Self { hash: Some(hash_bytes(value.as_bytes())), set_cookie }
+                }
+                _ => Self { hash, set_cookie: None },
             }
-            _ => Self { hash, set_cookie: None },
-        }
+        });
+        found.unwrap_or_default()
     }
 
     /// Gives the caller its cookie.

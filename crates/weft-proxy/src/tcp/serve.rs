@@ -5,7 +5,7 @@ use crate::{
     http::{Connection, Reject, Scope, tls_record},
     limits,
     net::{DialError, Io},
-    policy::{Authenticated, Caller, Judgement, Permit, authorize, authorize_at_gateway},
+    policy::{Affinity, Authenticated, Caller, Judgement, Permit, authorize, authorize_at_gateway},
     snapshot::Snapshot,
     upstream::{Chosen, millis},
     worker::Config,
@@ -122,8 +122,10 @@ async fn forward_to(
     let upstream = config.upstreams.get(&name).ok_or_else(|| Reject::NoCluster(name.to_string()))?;
     let cluster = upstream.entry().cluster.clone();
     let mut tried = Vec::new();
+    // Of an opaque connection only the caller's address can be hashed.
+    let hash = Affinity::of(upstream, &http::HeaderMap::new(), None, conn.peer_address.ip(), || conn.worker.random()).hash;
     loop {
-        let chosen = upstream.pick(clock::now(), (conn.worker.roll(), conn.worker.roll()), &tried)?;
+        let chosen = upstream.pick_by(clock::now(), (conn.worker.roll(), conn.worker.roll()), &tried, hash)?;
         let chosen = upstream.for_client(chosen, conn.peer_address, conn.local_address);
         record.destination = Party {
             workload: chosen.endpoint.workload_name.clone(),

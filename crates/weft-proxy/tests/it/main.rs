@@ -11,6 +11,7 @@ mod balancing;
 mod concurrency;
 mod connection_pool;
 mod edge;
+mod endpoint_faults;
 mod faults;
 mod gateway;
 mod goldens;
