@@ -41,6 +41,8 @@ mod pem;
 
 pub mod limits;
 
+#[doc(hidden)]
+pub use crate::http::fuzz_path;
 pub use config::{ExplicitListener, GatewayPorts, InboundSocket, LogLevelSetter, ProxyConfig, Role, SetLogLevel};
 pub use gateway::{ClosedPort, GatewayStatus, PortStates};
 pub use overload::OverloadLimits;

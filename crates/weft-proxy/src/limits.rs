@@ -68,6 +68,8 @@ pub const UNKNOWN_MAX: usize = 4096;
 pub const TCP_DRAIN_TIMEOUT: Duration = Duration::from_secs(3);
 /// Longest name accepted in a `Host`, in bytes.
 pub const AUTHORITY_BYTES_MAX: usize = 512;
+/// Most of a request's body that an external authorization service may see, in bytes; it is kept in memory meanwhile.
+pub const CHECKED_BODY_BYTES_MAX: usize = 1 << 20;
 /// Longest answer of a service that the proxy itself asks, in bytes.
 pub const SIDE_ANSWER_BYTES_MAX: usize = 64 * 1024;
 /// Longest wait for tokens of a global rate limit; then the last share of this proxy decides.

@@ -31,6 +31,8 @@ pub(crate) enum Incoming {
     H2(http2::Body),
     /// No body: what follows the head is a tunnel over HTTP/2.
     Tunnel(Option<Box<http2::Tunnel>>),
+    /// Some of it was looked at already.
+    Read(VecDeque<Frame<Bytes>>, Option<Box<Self>>),
 }
 
 impl Body for Incoming {
@@ -42,6 +44,13 @@ impl Body for Incoming {
             Self::H1(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::H2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::Tunnel(_) => Poll::Ready(None),
+            Self::Read(first, rest) => match first.pop_front() {
+                Some(frame) => Poll::Ready(Some(Ok(frame))),
+                None => match rest {
+                    Some(rest) => Pin::new(&mut **rest).poll_frame(cx),
+                    None => Poll::Ready(None),
+                },
+            },
         }
     }
     fn is_end_stream(&self) -> bool {
@@ -49,6 +58,7 @@ impl Body for Incoming {
             Self::H1(body) => body.is_end_stream(),
             Self::H2(body) => body.is_end_stream(),
             Self::Tunnel(_) => true,
+            Self::Read(first, rest) => first.is_empty() && rest.as_ref().is_none_or(|rest| rest.is_end_stream()),
         }
     }
     fn size_hint(&self) -> SizeHint {
@@ -56,6 +66,16 @@ impl Body for Incoming {
             Self::H1(body) => body.size_hint(),
             Self::H2(body) => body.size_hint(),
             Self::Tunnel(_) => SizeHint::with_exact(0),
+            Self::Read(first, rest) => {
+                let read: u64 = first.iter().filter_map(Frame::data_ref).map(|data| data.len() as u64).sum();
+                let left = rest.as_ref().map_or(SizeHint::with_exact(0), |rest| rest.size_hint());
+                let mut hint = SizeHint::new();
+                hint.set_lower(read + left.lower());
+                if let Some(upper) = left.upper() {
+                    hint.set_upper(read + upper);
+                }
+                hint
+            }
         }
     }
 }
@@ -67,6 +87,14 @@ impl Incoming {
             Self::H1(body) => body.on_upgrade(),
             Self::H2(_) => None,
             Self::Tunnel(tunnel) => Some(OnUpgrade::ready(tunnel.take()?)),
+            Self::Read(_, rest) => rest.as_mut().and_then(|rest| rest.on_upgrade()),
+        }
+    }
+    /// Puts frames that were looked at before the others again.
+    pub(crate) fn put_back(&mut self, frames: Vec<Frame<Bytes>>) {
+        if !frames.is_empty() {
+            let rest = std::mem::replace(self, Self::Read(VecDeque::new(), None));
+            *self = Self::Read(frames.into(), Some(Box::new(rest)));
         }
     }
 }

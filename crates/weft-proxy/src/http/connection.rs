@@ -7,7 +7,7 @@ use crate::{
     net::{FirstBytes, Io},
     worker::{Config, Worker},
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Request};
+use http::{HeaderMap, HeaderValue, Request};
 use std::{cell::OnceCell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 use weft_model::Service;
 use weft_pki::{Peer, edge_tls::EdgeClient};
@@ -106,41 +106,12 @@ impl Connection {
         }
     }
 
-    /// Removes what must not come from outside, and sets what the next hop may rely on.
-    pub(crate) fn sanitize(&self, map: &mut HeaderMap) {
-        match &self.scope {
-            Scope::Outbound { .. } => {
-                headers::strip_weft(map);
-                map.remove(headers::FORWARDED_CLIENT_CERT);
-                map.entry(headers::FORWARDED_PROTO).or_insert(HeaderValue::from_static("http"));
-            }
-            // Over mutual TLS `x-weft-peer` was read already; in plain text nobody is believed.
-            Scope::Inbound { .. } => {
-                headers::strip_weft(map);
-                // A proxy of the mesh took out what its own side may not say: what is left, a gateway has seen.
-                if self.peer.is_none() {
-                    map.remove(headers::FORWARDED_CLIENT_CERT);
-                }
-            }
-            Scope::Gateway { .. } => {
-                headers::strip_weft(map);
-                while let Some(name) = map.keys().find(|n| is_edge_only(n)).cloned() {
-                    map.remove(name);
-                }
-                if let Ok(ip) = HeaderValue::from_str(&self.peer_address.ip().to_canonical().to_string()) {
-                    map.insert(headers::FORWARDED_FOR, ip);
-                }
-                map.insert(headers::FORWARDED_PROTO, HeaderValue::from_static(self.scheme()));
-                if let Some(value) = self.client.as_ref().and_then(|c| HeaderValue::from_str(&c.forwarded).ok()) {
-                    map.insert(headers::FORWARDED_CLIENT_CERT, value);
-                }
-            }
-        }
-    }
-
     /// Tells the program whose certificate the caller showed.
     pub(crate) fn certify_client(&self, map: &mut HeaderMap) {
         let Some(peer) = &self.peer else { return };
+        if !super::trust::adds_certificate(&self.worker.config().snapshot.settings) {
+            return;
+        }
         let made = self.certified.get_or_init(|| {
             let config = self.worker.config();
             let own = config.snapshot.inbound.as_ref().map(|i| i.workload.identity.to_string()).unwrap_or_default();
@@ -201,12 +172,6 @@ impl Connection {
             Scope::Outbound { .. } | Scope::Gateway { .. } => Party::default(),
         }
     }
-}
-
-/// Headers that only the mesh may set: at the edge they are removed.
-fn is_edge_only(name: &HeaderName) -> bool {
-    let name = name.as_str();
-    name.starts_with("x-forwarded-") || name.starts_with("x-envoy-") || name == "forwarded" || name == "x-real-ip"
 }
 
 /// Longest that an idle connection between two proxies stays open: longer than the calling side keeps it.

@@ -46,6 +46,8 @@ pub(crate) struct Exchange {
     pub standing: Option<crate::policy::Standing>,
     /// Time until the answer began.
     pub answered: Option<std::time::Duration>,
+    /// Headers that the answer gets from an external authorization service.
+    pub answer_headers: Vec<(http::HeaderName, HeaderValue)>,
     /// Both sides of an accepted upgrade, until the tunnel between them starts.
     pub tunnel: Option<(OnUpgrade, OnUpgrade)>,
 }
@@ -252,6 +254,7 @@ impl Exchange {
             places: None,
             standing: None,
             answered: None,
+            answer_headers: Vec::new(),
             tunnel: None,
         })
     }

@@ -25,6 +25,8 @@ pub(crate) enum Reject {
     Unauthenticated(Box<PolicyDecision>),
     /// Authorization refused it.
     Denied(Box<PolicyDecision>),
+    /// A service that was asked refused it, or gave no answer.
+    External(Box<crate::policy::Refusal>),
     /// A planned fault.
     FaultAbort { status: u16, grpc_status: Option<u8>, origin: Box<Origin> },
 
@@ -80,6 +82,7 @@ impl Reject {
             Self::NoRoute(_) => 404,
             Self::Unauthenticated(_) => 401,
             Self::Denied(_) => 403,
+            Self::External(refusal) => refusal.status,
             Self::Limited(limited) => limited.status,
             Self::FaultAbort { status, .. } | Self::InvalidBackend { status, .. } => *status,
             Self::NoCluster(_)
@@ -103,7 +106,7 @@ impl Reject {
             Self::ClientCertificate(_) | Self::PolicyChanged(_) => ResponseFlag::Unauthorized,
             Self::LivedLongest { .. } => ResponseFlag::DurationTimeout,
             Self::UnknownHost(_) | Self::Misdirected(_) | Self::NoRoute(_) => ResponseFlag::NoRoute,
-            Self::Unauthenticated(_) | Self::Denied(_) => ResponseFlag::Unauthorized,
+            Self::Unauthenticated(_) | Self::Denied(_) | Self::External(_) => ResponseFlag::Unauthorized,
             Self::Limited(limited) => limited.flag,
             Self::FaultAbort { .. } => ResponseFlag::FaultAbort,
             Self::InvalidBackend { .. } | Self::NoCluster(_) => ResponseFlag::NoCluster,
@@ -132,6 +135,7 @@ impl Reject {
             Self::UnknownHost(_) => details::HOST_NOT_FOUND.into(),
             Self::NoRoute(_) => details::ROUTE_NOT_FOUND.into(),
             Self::Unauthenticated(decision) => format!("{}{{{}}}", details::JWT_DENIED, decision.reason.replace(' ', "_")),
+            Self::External(refusal) => refusal.details.into(),
             Self::Denied(decision) if decision.reason.starts_with("no ALLOW") => details::NOT_ALLOWED.into(),
             Self::Denied(decision) => format!("{}[{}]", details::DENIED, decision.policy),
             Self::Limited(limited) => limited.details.clone(),
@@ -163,6 +167,7 @@ impl Reject {
             Self::LivedLongest { limit_ms, .. } => format!("the connection has lived for {limit_ms} ms, as long as it may"),
             Self::ClientCertificate(why) => format!("the client certificate is not accepted any more: {why}"),
             Self::NoRoute(host) => format!("no route: no rule for {host} takes this request"),
+            Self::External(refusal) => format!("access denied: {} ({})", refusal.decision.reason, refusal.decision.policy),
             Self::Unauthenticated(decision) => format!("not authenticated: {} ({})", decision.reason, decision.policy),
             Self::Denied(decision) => format!("access denied: {} ({})", decision.reason, decision.policy),
             Self::Limited(limited) => limited.words.clone(),

@@ -6,15 +6,15 @@ use super::{
     headers,
     normalize::{Target, normalize},
     pool::HttpVersion,
-    rewrite,
+    rewrite, trust,
     upstream::{self, Head, Sending},
 };
 use crate::{
     destination,
     limits::{COPIES_MAX, SENDS_MAX},
     policy::{
-        Affinity, Authenticated, Caller, Covered, Deadline, Judgement, PLAIN_TEXT, Permit, SecondBackend, admit, authenticate, authorize,
-        authorize_at_gateway, cors, fallback, fault,
+        Affinity, Authenticated, Caller, Covered, Deadline, Judgement, PLAIN_TEXT, Permit, SecondBackend, admit, ask_providers,
+        authenticate, authorize, authorize_at_gateway, cors, fallback, fault,
     },
     worker::Config,
 };
@@ -67,10 +67,11 @@ async fn request_pipeline(
         return Err(Reject::Limited(shed));
     }
     // Before any decision looks at path or authority.
-    let target = normalize(&parts.method, &parts.uri, &parts.headers, parts.version == Version::HTTP_2)?;
+    let settings = &config.snapshot.settings;
+    let mut target = normalize(&parts.method, &parts.uri, &parts.headers, parts.version == Version::HTTP_2, settings.path_normalization)?;
     exchange.target(&target);
     let upgrade = headers::upgrade(&parts.headers);
-    conn.sanitize(&mut parts.headers);
+    target.remote_ip = Some(trust::sanitize(conn, settings, &mut parts.headers));
     headers::forwarded(config.plan.headers(), &target, conn.port(), &mut parts.headers);
     if parts.method == Method::CONNECT {
         // Boxed: rare.
@@ -94,9 +95,10 @@ async fn inbound(
 ) -> Result<Reply, Reject> {
     let Scope::Inbound { port, pool } = &conn.scope else { return Err(Reject::Overload("not an inbound connection")) };
     let authenticated = authenticated(conn, config, &mut parts, &mut target, exchange)?;
+    let asked = consult(conn, config, &authenticated, *port, &mut parts, &target, &mut body, exchange).await?;
     let judgement = {
         let head = request_head(conn, &parts, &target, &target.host);
-        let caller = Caller::new(conn, &authenticated, conn.peer_address.ip());
+        let caller = Caller::new(conn, &authenticated, target.remote_ip(conn)).asked(asked);
         authorize(&config.snapshot, &caller, *port, Some(&head))
     };
     let permit = decided(judgement, exchange)?;
@@ -131,7 +133,7 @@ async fn outbound(
         return Ok(Reply::Local(response));
     }
     // Before a route is looked for: who may not enter learns nothing of what is inside.
-    let permit = permit_to_leave(conn, &config, &mut parts, &mut target, exchange)?;
+    let permit = permit_to_leave(conn, &config, &mut parts, &mut target, &mut body, exchange).await?;
     let found = destination::route(conn, config, &parts, &target).await?;
     let (config, route) = (found.config, found.route);
     exchange.facts.route = Some(route.clone());
@@ -246,7 +248,7 @@ impl<'a> Way<'a> {
             return Reply::Local(response);
         }
         exchange.answered_by(response.headers());
-        headers::strip_weft(response.headers_mut());
+        trust::sanitize_answer(self.conn, response.headers_mut());
         self.route.response_headers.apply(response.headers_mut());
         let fell = exchange.record.flags.contains(&ResponseFlag::Fallback);
         let answered = sending.second.as_ref().filter(|_| fell).map_or(self.chosen, |second| second.target);
@@ -297,11 +299,12 @@ async fn connect(
 }
 
 /// A gateway judges who enters; a sidecar lets its own program call, and the destination judges.
-fn permit_to_leave(
-    conn: &Connection,
+async fn permit_to_leave(
+    conn: &Rc<Connection>,
     config: &Config,
     parts: &mut Parts,
     target: &mut Target,
+    body: &mut Incoming,
     exchange: &mut Exchange,
 ) -> Result<Permit, Reject> {
     if let Some(permit) = Permit::judged_at_destination(&conn.scope) {
@@ -309,9 +312,29 @@ fn permit_to_leave(
     }
     conn.check_client()?;
     let authenticated = authenticated(conn, config, parts, target, exchange)?;
+    let asked = consult(conn, config, &authenticated, conn.port(), parts, target, body, exchange).await?;
     let head = request_head(conn, parts, target, &target.host);
-    let caller = Caller::new(conn, &authenticated, conn.peer_address.ip());
+    let caller = Caller::new(conn, &authenticated, target.remote_ip(conn)).asked(asked);
     decided(authorize_at_gateway(&config.snapshot, &caller, conn.port(), Some(&head)), exchange)
+}
+
+/// Services that CUSTOM policies name come first; without such policies nothing is paid.
+#[allow(clippy::too_many_arguments, reason = "what a check looks at is the whole request")]
+async fn consult(
+    conn: &Rc<Connection>,
+    config: &Config,
+    authenticated: &Authenticated,
+    port: u16,
+    parts: &mut Parts,
+    target: &Target,
+    body: &mut Incoming,
+    exchange: &mut Exchange,
+) -> Result<bool, Reject> {
+    if !config.snapshot.asks {
+        return Ok(false);
+    }
+    // Boxed: rare, and it would be part of every request's state.
+    Box::pin(ask_providers(conn, config, authenticated, port, parts, target, body, exchange)).await
 }
 
 /// A token that is there must be good, before anything asks who calls.
@@ -446,6 +469,7 @@ fn finish(conn: &Rc<Connection>, outcome: Result<Reply, Reject>, mut exchange: B
             exchange.record.grpc_status = headers::grpc_status(response.headers()).filter(|_| exchange.record.grpc);
             *response.version_mut() = version;
             conn.introduce_callee(response.headers_mut());
+            response.headers_mut().extend(std::mem::take(&mut exchange.answer_headers));
             exchange.proxy_headers(response.headers_mut());
             exchange.capture_response(response.headers());
             exchange.note_answer();
@@ -519,6 +543,15 @@ fn refuse(reject: &Reject, exchange: &mut Exchange) -> Response<Bytes> {
         if let Ok(message) = HeaderValue::from_str(&message) {
             headers.insert("grpc-message", message);
         }
+        return response;
+    }
+    if let Reject::External(refusal) = reject
+        && let Some(body) = &refusal.body
+    {
+        // The service speaks for itself: a login page, a redirect, a reason.
+        let mut response = Response::new(body.clone());
+        *response.status_mut() = reject.status();
+        response.headers_mut().extend(refusal.headers.iter().cloned());
         return response;
     }
     let body = format!("{}\n[{code} {side}] weft why {}\n", reject.words(), id.to_str().unwrap_or_default());

@@ -46,6 +46,14 @@ impl SideCall {
     }
 }
 
+impl SideCall {
+    /// An HTTP/1.1 request.
+    pub(crate) fn http(method: Method, path: http::uri::PathAndQuery, authority: HeaderValue, headers: HeaderMap, body: Bytes) -> Self {
+        let head = Head { method, path, authority, scheme: http::uri::Scheme::HTTP, headers, upgrade: None };
+        Self { head: Box::new(head), version: HttpVersion::One, body }
+    }
+}
+
 impl SideAnswer {
     /// `grpc-status`, of the headers or (put among them) the trailers.
     pub(crate) fn grpc_status(&self) -> Option<u8> {

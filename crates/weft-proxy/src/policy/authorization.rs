@@ -44,7 +44,12 @@ impl<'a> Caller<'a> {
         Self { conn, peer: conn.peer.as_ref(), authenticated, remote_ip, asked: false }
     }
 
-    fn input<'b>(&'b self, port: u16, http: Option<&'b RequestHead<'b>>) -> AuthorizationInput<'b> {
+    /// The same, after the providers of CUSTOM policies have agreed.
+    pub(crate) fn asked(self, asked: bool) -> Self {
+        Self { asked, ..self }
+    }
+
+    pub(super) fn input<'b>(&'b self, port: u16, http: Option<&'b RequestHead<'b>>) -> AuthorizationInput<'b> {
         AuthorizationInput {
             peer: self.peer.map(|p| &p.id),
             token: self.authenticated.token().map(|t| &**t),

@@ -74,6 +74,8 @@ pub struct Snapshot {
     pub telemetry: Arc<Telemetry>,
     /// Tokens that it believes; `None`: it looks for none.
     pub(crate) tokens: Option<Arc<TokenRules>>,
+    /// Is there a CUSTOM policy among them?
+    pub asks: bool,
     /// Settings of the mesh.
     pub settings: Arc<ProxySettings>,
     /// Listeners, for a gateway.
@@ -155,6 +157,7 @@ impl Snapshot {
             }
         }
         self.admission = admission.some();
+        self.asks = self.policies.iter().any(|p| p.action == weft_model::AuthorizationAction::Custom);
         self.tokens = TokenRules::new(authentications.into_iter());
         self.values = values;
     }

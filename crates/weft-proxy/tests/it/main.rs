@@ -12,6 +12,7 @@ mod concurrency;
 mod connection_pool;
 mod edge;
 mod endpoint_faults;
+mod external_authorization;
 mod faults;
 mod gateway;
 mod goldens;
