@@ -69,26 +69,34 @@ pub(crate) async fn listen(worker: Rc<Worker>, listener: std::net::TcpListener, 
     };
     let mut stop = std::pin::pin!(stop);
     let drain = worker.drain.clone();
-    let mut draining = std::pin::pin!(drain.signaled());
+    // What comes while the proxy drains is served too, for a moment: the last of it waits in the socket's queue.
+    let mut draining = std::pin::pin!(async {
+        drain.signaled().await;
+        tokio::time::sleep(limits::DRAIN_ACCEPT).await;
+    });
     loop {
         let (stream, from) = tokio::select! {
+            biased;
             accepted = admitted(&worker, &mut acceptor) => accepted,
             () = stop.as_mut() => return,
             () = draining.as_mut() => return,
         };
-        worker.settings.overload.saw_file(u64::try_from(stream.as_raw_fd()).unwrap_or(0));
-        if !worker.settings.overload.has_place() {
-            refuse_connection(&stream, &duty);
-            continue;
-        }
-        let (worker, duty) = (worker.clone(), duty.clone());
-        let spawner = worker.tasks.clone();
-        let counted = worker.count_connection();
-        spawner.spawn_local("connection", async move {
-            serve(worker, stream, from, duty).await;
-            drop(counted);
-        });
+        start(&worker, stream, from, &duty);
     }
+}
+
+fn start(worker: &Rc<Worker>, stream: TcpStream, from: SocketAddr, duty: &Duty) {
+    worker.settings.overload.saw_file(u64::try_from(stream.as_raw_fd()).unwrap_or(0));
+    if !worker.settings.overload.has_place() {
+        return refuse_connection(&stream, duty);
+    }
+    let (worker, duty) = (worker.clone(), duty.clone());
+    let spawner = worker.tasks.clone();
+    let counted = worker.count_connection();
+    spawner.spawn_local("connection", async move {
+        serve(worker, stream, from, duty).await;
+        drop(counted);
+    });
 }
 
 /// The next connection, once the proxy has the means for it: until then they wait in the kernel.

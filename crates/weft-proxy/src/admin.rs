@@ -24,6 +24,7 @@ pub(crate) struct Admin {
     pub workers: Vec<mpsc::Sender<Command>>,
     pub gateway_status: watch::Sender<PortStates>,
     pub set_log_level: Option<SetLogLevel>,
+    pub overload: Arc<crate::overload::Overload>,
 }
 
 /// Serves until it is cancelled.
@@ -121,6 +122,7 @@ impl Admin {
     fn ready(&self) -> Response<Full<Bytes>> {
         let snapshot = self.shared.snapshot();
         match (snapshot.values.is_empty(), self.shared.svid.svid()) {
+            _ if self.overload.is_draining() => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
             (true, _) => text(StatusCode::SERVICE_UNAVAILABLE, "no configuration yet\n"),
             (false, None) => text(StatusCode::SERVICE_UNAVAILABLE, "no certificate yet\n"),
             (false, Some(_)) => text(StatusCode::OK, "ready\n"),

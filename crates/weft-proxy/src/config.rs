@@ -44,6 +44,8 @@ pub struct ProxyConfig {
     pub otlp: Option<String>,
     /// Where certificate, key and last good configuration are kept.
     pub state_dir: PathBuf,
+    /// Sockets for a successor, and those of a predecessor.
+    pub listening: crate::Listening,
     /// What the proxy may use of memory, files and connections.
     pub overload: crate::OverloadLimits,
     /// Longest wait for the head of a request; `None`: [`crate::limits::HEADER_TIMEOUT`].

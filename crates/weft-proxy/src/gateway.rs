@@ -3,6 +3,7 @@
 use crate::{
     config::GatewayPorts,
     edge::{self, Edge},
+    handover::Listening,
     limits,
     proxy::{Command, Task},
     shared::Shared,
@@ -36,6 +37,8 @@ struct Open {
     /// Workers stop accepting when this is dropped.
     _stop: watch::Sender<bool>,
     edge: watch::Sender<Arc<Edge>>,
+    /// What its sockets are called when they are handed over.
+    label: String,
     /// As served, with their files read.
     listeners: Vec<GatewayListener>,
 }
@@ -46,12 +49,13 @@ pub(crate) async fn follow(
     ports: GatewayPorts,
     workers: Vec<mpsc::Sender<Command>>,
     states: watch::Sender<PortStates>,
+    listening: Listening,
 ) {
     let mut generation = shared.generation();
     let mut open = BTreeMap::new();
     loop {
         let listeners = shared.snapshot().gateway.as_ref().map(|g| g.listeners.clone()).unwrap_or_default();
-        reconcile(&listeners, &ports, (&workers, &shared.svid), &mut open, &states).await;
+        reconcile(&listeners, &ports, (&workers, &shared.svid, &listening), &mut open, &states).await;
         let closed = states.borrow().values().any(Result::is_err);
         let files = listeners.iter().any(edge::names_files);
         let retry = async {
@@ -74,7 +78,7 @@ pub(crate) async fn follow(
 async fn reconcile(
     listeners: &[GatewayListener],
     ports: &GatewayPorts,
-    (workers, svid): (&[mpsc::Sender<Command>], &SvidState),
+    (workers, svid, listening): (&[mpsc::Sender<Command>], &SvidState, &Listening),
     open: &mut BTreeMap<u16, Open>,
     states: &watch::Sender<PortStates>,
 ) {
@@ -82,7 +86,13 @@ async fn reconcile(
     for listener in listeners {
         wanted.entry(listener.port).or_default().push(listener);
     }
-    open.retain(|port, _| wanted.contains_key(port));
+    open.retain(|port, known| {
+        let keep = wanted.contains_key(port);
+        if !keep {
+            listening.remove(&known.label);
+        }
+        keep
+    });
     states.send_if_modified(|states| {
         let before = states.len();
         states.retain(|port, _| wanted.contains_key(port));
@@ -121,7 +131,7 @@ async fn reconcile(
                 known.edge.send_replace(edge);
                 known.listeners = usable;
             }
-            None => set(port, start(port, edge, usable, ports, workers, open).await),
+            None => set(port, start(port, edge, usable, ports, (workers, listening), open).await),
         }
     }
 }
@@ -166,20 +176,26 @@ async fn start(
     edge: Arc<Edge>,
     served: Vec<GatewayListener>,
     ports: &GatewayPorts,
-    workers: &[mpsc::Sender<Command>],
+    (workers, listening): (&[mpsc::Sender<Command>], &Listening),
     open: &mut BTreeMap<u16, Open>,
 ) -> Result<SocketAddr, (String, String)> {
     let address = ports.address(port);
-    let listeners = bind(address, workers.len()).await.map_err(|error| said(port, &error))?;
+    let label = format!("gateway/{address}");
+    let listeners = match listening.inherited(&label) {
+        Some(inherited) => inherited,
+        None => bind(address, workers.len()).await.map_err(|error| said(port, &error))?,
+    };
+    listening.note(&label, &listeners);
     let address = listeners.first().and_then(|l| l.local_addr().ok()).unwrap_or(address);
     let edge = watch::Sender::new(edge);
     let stop = watch::Sender::new(false);
-    for (worker, listener) in workers.iter().zip(listeners) {
+    // A predecessor may have had more workers: every queue of its sockets is served.
+    for (worker, listener) in workers.iter().cycle().zip(listeners) {
         let task = Task::Gateway { port, edge: edge.subscribe() };
         let sent = worker.send(Command::Listen { listener, task, stop: stop.subscribe() }).await;
         sent.map_err(|_| ("the proxy is ending".to_owned(), String::new()))?;
     }
-    open.insert(port, Open { _stop: stop, edge, listeners: served });
+    open.insert(port, Open { _stop: stop, edge, listeners: served, label });
     Ok(address)
 }
 

@@ -30,6 +30,7 @@ mod admin;
 
 mod config;
 mod edges;
+mod handover;
 mod otlp;
 mod overload;
 mod program;
@@ -45,6 +46,7 @@ pub mod limits;
 pub use crate::http::fuzz_path;
 pub use config::{ExplicitListener, GatewayPorts, InboundSocket, LogLevelSetter, ProxyConfig, Role, SetLogLevel};
 pub use gateway::{ClosedPort, GatewayStatus, PortStates};
+pub use handover::Listening;
 pub use overload::OverloadLimits;
 pub use names::Names;
 pub use program::Program;

@@ -72,6 +72,10 @@ pub const AUTHORITY_BYTES_MAX: usize = 512;
 pub const CHECKED_BODY_BYTES_MAX: usize = 1 << 20;
 /// Longest answer of a service that the proxy itself asks, in bytes.
 pub const SIDE_ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// How long a draining proxy still accepts: who was told late that it goes away is served all the same.
+pub const DRAIN_ACCEPT: Duration = Duration::from_millis(100);
+/// How long a draining proxy keeps an idle HTTP/1 connection, so that a request that is on its way is answered and not reset.
+pub const DRAIN_IDLE: Duration = Duration::from_millis(250);
 /// Longest wait for tokens of a global rate limit; then the last share of this proxy decides.
 pub const LEASE_WAIT: Duration = Duration::from_millis(250);
 /// Keys of one rate limit or bulkhead that are told apart at once; of more, those used longest ago start anew.

@@ -8,7 +8,7 @@ use crate::{limits, policy::Limited};
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -36,6 +36,8 @@ pub(crate) struct Overload {
     short_of: AtomicU8,
     used: AtomicU64,
     max: AtomicU64,
+    /// The proxy goes away: connections are not kept alive.
+    draining: AtomicBool,
     connections: AtomicUsize,
     connections_max: usize,
     memory_max: Option<u64>,
@@ -54,6 +56,7 @@ impl Overload {
             short_of: AtomicU8::new(0),
             used: AtomicU64::new(0),
             max: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
             connections_max: wanted.connections.unwrap_or(limits::CONNECTIONS_MAX * workers.max(1)),
             memory_max: wanted.memory_bytes.or_else(resources::memory_max),
@@ -69,6 +72,20 @@ impl Overload {
             2 => Level::Shed,
             _ => Level::StopAccepting,
         }
+    }
+
+    /// May connections stay open for a next request?
+    pub(crate) fn keeps_alive(&self) -> bool {
+        self.level.load(Relaxed) == 0 && !self.draining.load(Relaxed)
+    }
+
+    /// The proxy goes away.
+    pub(crate) fn begin_drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
     }
 
     /// May there be another connection?

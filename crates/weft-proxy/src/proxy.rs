@@ -5,6 +5,7 @@ use crate::{
     config::ProxyConfig,
     dial::Dial,
     gateway::{ClosedPort, GatewayStatus, PortStates},
+    handover::Listening,
     http::Pool,
     limits,
     overload::Overload,
@@ -36,6 +37,8 @@ pub struct ProxyHandle {
     registry: Registry,
     commands: Vec<mpsc::Sender<Command>>,
     gateway_status: watch::Sender<PortStates>,
+    overload: Arc<Overload>,
+    listening: Listening,
 }
 
 impl std::fmt::Debug for ProxyHandle {
@@ -62,6 +65,19 @@ pub(crate) enum Task {
     Gateway { port: u16, edge: watch::Receiver<Arc<crate::edge::Edge>> },
 }
 
+impl Task {
+    /// What its sockets are called when they are handed over.
+    fn label(&self) -> String {
+        match self {
+            Self::Inbound { port, .. } => format!("inbound/{port}"),
+            Self::Outbound => "outbound".into(),
+            Self::Explicit { host, port } => format!("explicit/{host}/{port}"),
+            Self::HttpProxy => "http-proxy".into(),
+            Self::Gateway { port, .. } => format!("gateway/{port}"),
+        }
+    }
+}
+
 /// Commands that may wait for a worker.
 const COMMANDS_QUEUED_MAX: usize = 64;
 
@@ -82,6 +98,7 @@ pub fn serve(mut config: ProxyConfig, shared: Arc<Shared>) -> io::Result<ProxyHa
         overload: overload.clone(),
     });
     let count = config.workers.max(1);
+    let listening = config.listening.clone();
     let budget = SeriesBudget::default();
     let files = FileWriter::start(&registry)?;
     let sockets = share_out(&mut config, count);
@@ -117,11 +134,12 @@ pub fn serve(mut config: ProxyConfig, shared: Arc<Shared>) -> io::Result<ProxyHa
         admin: config.admin.take(),
         set_log_level: config.set_log_level.take(),
         dns: config.dns.take(),
-        overload,
+        overload: overload.clone(),
+        listening: listening.clone(),
         stop: stop.subscribe(),
     };
     threads.push(side::start(side)?);
-    Ok(ProxyHandle { shared, drain: Some(trigger), stop, threads, readers, registry, commands, gateway_status })
+    Ok(ProxyHandle { shared, drain: Some(trigger), stop, threads, readers, registry, commands, gateway_status, overload, listening })
 }
 
 type Sockets = Vec<(TcpListener, Task)>;
@@ -129,7 +147,9 @@ type Sockets = Vec<(TcpListener, Task)>;
 /// Each worker gets its listener of every group; where a group has fewer, the first workers get them.
 fn share_out(config: &mut ProxyConfig, count: usize) -> Vec<Sockets> {
     let mut workers: Vec<Sockets> = std::iter::repeat_with(Vec::new).take(count).collect();
+    let listening = config.listening.clone();
     let mut give = |listeners: Vec<TcpListener>, task: Task| {
+        listening.note(&task.label(), &listeners);
         for (index, listener) in listeners.into_iter().enumerate() {
             workers[index % count].push((listener, task.clone()));
         }
@@ -197,7 +217,7 @@ async fn tend(worker: &Rc<Worker>, mut commands: mpsc::Receiver<Command>, mut st
             }
             _ = stop.wait_for(|stop| *stop) => return,
         }
-        if is_draining && worker.connections.get() == 0 {
+        if is_draining && worker.connections.get() == 0 && worker.listeners.get() == 0 {
             return;
         }
     }
@@ -214,7 +234,12 @@ fn listen(worker: &Rc<Worker>, listener: TcpListener, task: &Task, stop: impl Fu
         Task::HttpProxy => Duty::HttpProxy,
         Task::Gateway { port, edge } => Duty::Gateway { port: *port, edge: edge.clone() },
     };
-    worker.tasks.spawn_local("listener", accept::listen(worker.clone(), listener, duty, stop));
+    worker.listeners.set(worker.listeners.get() + 1);
+    let of = worker.clone();
+    worker.tasks.spawn_local("listener", async move {
+        accept::listen(of.clone(), listener, duty, stop).await;
+        of.listeners.set(of.listeners.get() - 1);
+    });
 }
 
 fn program_pool(worker: &Worker, program: &Program, port: u16) -> Rc<Pool> {
@@ -273,10 +298,19 @@ impl ProxyHandle {
         all
     }
 
+    /// Copies of the sockets that it listens on, for a successor.
+    pub fn listening(&self) -> &Listening {
+        &self.listening
+    }
+
     /// Stops accepting, lets requests in flight finish, and ends; at the deadline it ends anyway.
     pub async fn drain(mut self, deadline: Duration) -> Drained {
         let drained = match self.drain.take() {
-            Some(trigger) => trigger.drain(deadline).await,
+            Some(trigger) => {
+                self.overload.begin_drain();
+                self.listening.forget();
+                trigger.drain(deadline).await
+            }
             None => Drained::Complete,
         };
         self.stop.send_replace(true);

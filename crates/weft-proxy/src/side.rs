@@ -38,6 +38,7 @@ pub(crate) struct Side {
     pub set_log_level: Option<crate::config::SetLogLevel>,
     pub dns: Option<DnsSockets>,
     pub overload: Arc<crate::overload::Overload>,
+    pub listening: crate::handover::Listening,
     pub stop: watch::Receiver<bool>,
 }
 
@@ -51,13 +52,14 @@ pub(crate) fn start(side: Side) -> io::Result<JoinHandle<()>> {
 
 async fn run(side: Side) {
     let tasks = Tasks::new();
-    let Side { shared, registry, readers, workers, gateway, gateway_status, admin, set_log_level, dns, overload, mut stop } = side;
-    tasks.spawn_local("overload", overload.watch());
+    let Side { shared, registry, readers, workers, gateway, gateway_status, admin, set_log_level, dns, overload, listening, mut stop } =
+        side;
+    tasks.spawn_local("overload", overload.clone().watch());
     if let Some(ports) = gateway {
-        tasks.spawn_local("gateway ports", gateway::follow(shared.clone(), ports, workers.clone(), gateway_status.clone()));
+        tasks.spawn_local("gateway ports", gateway::follow(shared.clone(), ports, workers.clone(), gateway_status.clone(), listening));
     }
     if let Some(listener) = admin {
-        let admin = Admin { shared: shared.clone(), registry, readers, workers, gateway_status, set_log_level };
+        let admin = Admin { shared: shared.clone(), registry, readers, workers, gateway_status, set_log_level, overload: overload.clone() };
         tasks.spawn_local("admin", admin::serve(listener, admin, tasks.spawner()));
     }
     if let Some(sockets) = dns {

@@ -107,6 +107,13 @@ impl Proxy {
         true
     }
 
+    /// A successor serves on the same sockets, as the same workload: lets requests in flight finish until `deadline`, and ends. It stays
+    /// in the catalogue.
+    pub async fn retire(self, deadline: Duration) {
+        drop(self.control);
+        self.workers.drain(deadline).await;
+    }
+
     /// Leaves the catalogue, lets requests in flight finish until `deadline`, and ends.
     pub async fn drain(self, deadline: Duration) {
         self.control.leave().await;

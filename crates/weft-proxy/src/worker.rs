@@ -41,6 +41,8 @@ pub(crate) struct Worker {
     pub detection: Detection,
     /// Connections being served.
     pub connections: Cell<usize>,
+    /// Listeners that still accept.
+    pub listeners: Cell<usize>,
     config: RefCell<Rc<Config>>,
     telemetry: RefCell<Telemetry>,
     random: RefCell<SmallRng>,
@@ -90,6 +92,7 @@ impl Worker {
             unknown: RefCell::default(),
             detection: Detection::default(),
             connections: Cell::new(0),
+            listeners: Cell::new(0),
             config: RefCell::new(Rc::new(empty)),
             telemetry: RefCell::new(telemetry),
             random: RefCell::new(SmallRng::from_os_rng()),

@@ -17,6 +17,7 @@ pub mod http1;
 
 pub mod capture;
 pub mod dns;
+pub mod handover;
 pub mod memory;
 pub mod resources;
 pub mod resolve;

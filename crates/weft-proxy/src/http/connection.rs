@@ -198,7 +198,7 @@ async fn serve_http1(conn: Rc<Connection>, io: Io) {
     let ended = tokio::select! {
         biased;
         ended = connection.as_mut() => ended,
-        () = drain.signaled() => {
+        () = time_to_close(&drain) => {
             closing.begin();
             connection.await
         }
@@ -206,6 +206,12 @@ async fn serve_http1(conn: Rc<Connection>, io: Io) {
     if let Err(error) = ended {
         ended_with(&conn, &error);
     }
+}
+
+/// A draining proxy says on its answers that it closes; a connection on which nobody asks is closed after a moment.
+async fn time_to_close(drain: &weft_std::DrainWatch) {
+    drain.signaled().await;
+    tokio::time::sleep(limits::DRAIN_IDLE).await;
 }
 
 async fn serve_http2(conn: Rc<Connection>, io: Io) {

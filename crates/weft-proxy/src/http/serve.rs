@@ -21,7 +21,6 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header, request::Parts};
 use std::{cell::RefCell, rc::Rc};
-use weft_balance::Level;
 use weft_model::{Backend, BackendFailure, HttpRoute, Protocol, Redirect, RequestHead, RouteAction, pick_target};
 use weft_std::clock::{self, Instant};
 use weft_telemetry::{Reporter, ResponseFlag, details};
@@ -46,10 +45,8 @@ pub(crate) async fn serve(conn: Rc<Connection>, request: Request<Incoming>) -> R
     // Boxed: the pipeline's state is large, and the connection's own future would carry it while idle.
     let outcome = Box::pin(request_pipeline(&conn, config, parts, body, &mut exchange)).await;
     let mut response = finish(&conn, outcome, exchange, version);
-    if version != Version::HTTP_2
-        && conn.worker.settings.overload.level() >= Level::NoKeepAlive
-        && response.status() != StatusCode::SWITCHING_PROTOCOLS
-    {
+    let leaves = response.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if version != Version::HTTP_2 && !conn.worker.settings.overload.keeps_alive() && !leaves {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response

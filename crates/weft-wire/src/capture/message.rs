@@ -123,7 +123,7 @@ fn number(bytes: &[u8]) -> Option<i32> {
 }
 
 /// Sends one message with copies of `fds` beside it.
-pub(super) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[OwnedFd]) -> io::Result<()> {
+pub(crate) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[OwnedFd]) -> io::Result<()> {
     let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
     debug_assert!(raw.len() <= FDS_MAX, "callers count");
     let rights = [ControlMessage::ScmRights(&raw)];
@@ -137,7 +137,7 @@ pub(super) fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[OwnedFd]) -> io:
 }
 
 /// Receives one message; `None` when the other side is gone.
-pub(super) fn receive(socket: &OwnedFd) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
+pub(crate) fn receive(socket: &OwnedFd) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
     let (bytes, fds) = raw::receive(socket.as_fd())?;
     Ok(if bytes.is_empty() { None } else { Some((bytes, fds)) })
 }

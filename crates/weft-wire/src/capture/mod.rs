@@ -20,6 +20,9 @@ pub use confine::{DNS_ADDRESS, OUTBOUND_PORT, PROGRAM_ADDRESS};
 pub use program_sockets::ProgramSockets;
 
 /// See [`crate::memory`]; it is here because what is unsafe is in one place.
+pub(crate) use message::{receive, send};
+pub(crate) use raw::{FDS_MAX, own};
+
 pub(crate) fn forget_clean_code(start: usize, length: usize) -> bool {
     raw::forget_clean_code(start, length)
 }

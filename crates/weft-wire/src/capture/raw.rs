@@ -18,7 +18,7 @@ use std::{
 };
 
 /// File descriptors in one message; the kernel allows 253.
-pub(super) const FDS_MAX: usize = 240;
+pub(crate) const FDS_MAX: usize = 240;
 
 /// Receives one message and the file descriptors that came with it. An empty message means that the other side is gone.
 pub(super) fn receive(socket: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
@@ -42,6 +42,12 @@ pub(super) fn receive(socket: BorrowedFd<'_>) -> io::Result<(Vec<u8>, Vec<OwnedF
     }
     bytes.truncate(length);
     Ok((bytes, fds))
+}
+
+/// Owns a file descriptor that the kernel has just made for this process.
+pub(crate) fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: callers pass what accept(2) has returned a moment ago; nobody else knows the number.
+    unsafe { OwnedFd::from_raw_fd(fd) }
 }
 
 /// Takes over the file descriptor that this process was started with, and keeps it from its children.
