@@ -112,8 +112,6 @@ pub struct LimitInput<'a> {
     pub remote: IpAddr,
     /// Rule that the request takes; empty where none is chosen.
     pub route: &'a str,
-    /// Verified claims of the caller's JWT.
-    pub claims: Option<&'a serde_json::Value>,
 }
 
 impl KeySource {
@@ -130,10 +128,14 @@ impl KeySource {
             Self::Path => input.head.path.into(),
             Self::Host => input.head.host.into(),
             Self::Header(name) => String::from_utf8_lossy(input.head.headers.get(name.as_str())?.as_bytes()),
-            Self::Claim(name) => match name.split('.').try_fold(input.claims?, |value, part| value.get(part))? {
-                serde_json::Value::String(text) => text.as_str().into(),
-                other => other.to_string().into(),
-            },
+            Self::Claim(name) => {
+                let mut path = name.split('.');
+                let first = input.head.claims?.0.get(path.next()?);
+                match path.try_fold(first?, |value, part| value.get(part))? {
+                    serde_json::Value::String(text) => text.as_str().into(),
+                    other => other.to_string().into(),
+                }
+            }
             Self::Constant(text) => text.as_str().into(),
         })
     }
@@ -165,11 +167,20 @@ mod tests {
     use http::HeaderMap;
 
     fn check(parts: &[KeySource], headers: &HeaderMap, want: &str) {
-        let head = RequestHead { method: "GET", scheme: "http", authority: "a", host: "a", path: "/x", query: None, headers };
+        let claims = crate::Claims(serde_json::json!({ "sub": "ann", "org": { "tier": 2 } }).as_object().cloned().unwrap_or_default());
+        let head = RequestHead {
+            method: "GET",
+            scheme: "http",
+            authority: "a",
+            host: "a",
+            path: "/x",
+            query: None,
+            headers,
+            claims: Some(&claims),
+        };
         let caller = SpiffeId::new("cluster.local", "shop", "page").expect("legal");
-        let claims = serde_json::json!({ "sub": "ann", "org": { "tier": 2 } });
         let remote = "::ffff:10.0.0.7".parse().expect("address");
-        let input = LimitInput { head: &head, caller: Some(&caller), remote, route: "r", claims: Some(&claims) };
+        let input = LimitInput { head: &head, caller: Some(&caller), remote, route: "r" };
         let parts: Vec<KeyPart> = parts.iter().map(|by| KeyPart { by: by.clone(), descriptor: String::new() }).collect();
         let mut out = "left over".to_owned();
         write_key(&parts, &input, &mut out);
@@ -189,10 +200,19 @@ mod tests {
         check(&[user(), KeySource::Method], &HeaderMap::new(), "\0GET");
         headers.insert("x-user", "u".repeat(9000).parse().expect("value"));
         let parts = [KeyPart { by: user(), descriptor: String::new() }];
-        let head = RequestHead { method: "GET", scheme: "http", authority: "a", host: "a", path: "/x", query: None, headers: &headers };
+        let head = RequestHead {
+            method: "GET",
+            scheme: "http",
+            authority: "a",
+            host: "a",
+            path: "/x",
+            query: None,
+            headers: &headers,
+            claims: None,
+        };
         let remote = "10.0.0.7".parse().expect("address");
         let mut out = String::new();
-        write_key(&parts, &LimitInput { head: &head, caller: None, remote, route: "", claims: None }, &mut out);
+        write_key(&parts, &LimitInput { head: &head, caller: None, remote, route: "" }, &mut out);
         assert!(out.starts_with('#') && out.len() == 65, "{out}");
     }
 

@@ -150,7 +150,7 @@ pub(crate) async fn admit(
         Scope::Inbound { .. } | Scope::Gateway { .. } => conn.peer.as_ref().map(|peer| &peer.id),
     };
     let route = covered.route.map(|r| r.name.as_str()).unwrap_or_default();
-    let input = LimitInput { head: &head, caller, remote: conn.peer_address.ip(), route, claims: None };
+    let input = LimitInput { head: &head, caller, remote: conn.peer_address.ip(), route };
     let mut admitted = Admitted::default();
     // Places first: a request that finds none should not use up a token.
     for entry in &admission.concurrency {

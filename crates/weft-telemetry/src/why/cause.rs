@@ -151,7 +151,8 @@ impl Cause {
 
     /// Details that name one cause, whatever the flag.
     fn told_by_details(text: &str) -> Option<Self> {
-        Some(match text {
+        // The policy and its part may follow in brackets.
+        Some(match text.split('[').next().unwrap_or_default() {
             details::LOCAL_RATE_LIMITED | details::RATE_LIMITED => Self::RateLimited,
             details::RATE_LIMITER_ERROR => Self::RateLimitService,
             details::EXT_AUTHZ_DENIED => Self::ExternalDenied,
