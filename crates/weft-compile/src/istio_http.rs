@@ -14,11 +14,13 @@ use weft_model::{
     Pattern, Ppm, Redirect, RedirectPort, Retry, RouteAction, StringMatch, limits::DIRECT_RESPONSE_BYTES_MAX,
 };
 
-/// A rule whose rewrite replaces the matched prefix, once per match: each has its own prefix. Other rules stay whole.
+/// A rule whose rewrite replaces the matched prefix, once per match: each has its own prefix; so too one whose matches have names, which
+/// stand in the record of a request. Other rules stay whole.
 pub(crate) fn by_prefix(spec: &Spanned<istio::HttpRoute>) -> Vec<Spanned<istio::HttpRoute>> {
     let rewrites =
         spec.rewrite.as_ref().is_some_and(|r| r.uri.is_some()) || spec.redirect.as_ref().is_some_and(|r| r.prefix_rewrite.is_some());
-    if !rewrites || spec.matches.len() < 2 {
+    let named = spec.matches.iter().any(|m| m.name.is_some());
+    if !(rewrites || named) || spec.matches.len() < 2 {
         return vec![spec.clone()];
     }
     let one = |m: &Spanned<istio::HttpMatchRequest>| {
@@ -38,6 +40,10 @@ pub(crate) fn route(
     at: &Origin,
 ) -> Option<LinkedRoute> {
     let name = spec.name.clone().unwrap_or_else(|| format!("{}/{}/{index}", document.meta.namespace, document.meta.name));
+    let name = match spec.matches.as_slice() {
+        [only] => only.name.as_ref().map_or_else(|| name.clone(), |of_match| format!("{name}.{of_match}")),
+        _ => name,
+    };
     let mut route = HttpRoute::new(name, at.clone());
     let mut matches = Vec::new();
     for written in &spec.matches {

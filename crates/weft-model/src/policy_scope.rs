@@ -43,7 +43,8 @@ impl RouteReference {
         let rule =
             || match route.name.strip_prefix(&self.namespace).and_then(|r| r.strip_prefix('/')).and_then(|r| r.strip_prefix(&self.name)) {
                 Some(rest) => rest.strip_prefix('/') == Some(self.rule.as_str()),
-                None => route.name == self.rule,
+                // A name of a match may follow (Istio): `rule.match`.
+                None => route.name.strip_prefix(self.rule.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')),
             };
         of.kind == self.kind && of.namespace == self.namespace && of.name == self.name && (self.rule.is_empty() || rule())
     }
