@@ -1,0 +1,5 @@
+//! JSON web tokens.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| weft_model::request_authentication::fuzz_token(data));
