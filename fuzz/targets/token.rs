@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| weft_model::request_authentication::fuzz_token(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| weft_model::fuzz_token(data));
