@@ -224,7 +224,7 @@ pub(crate) async fn outbound(worker: Rc<Worker>, stream: Io, from: SocketAddr, w
             let conn = Connection { sni: hello.and_then(|h| h.server_name), ..conn };
             tcp::outbound(conn, Box::new(stream)).await;
         }
-        // A port declared as HTTP speaks HTTP: hyper answers what is not a request with 400.
+        // A port declared as HTTP speaks HTTP: the engine answers what is not a request with 400.
         (_, Some(protocol)) if protocol.is_http() => serve_http(Rc::new(conn), Box::new(stream), FirstBytes::Http1).await,
         _ => tcp::outbound(conn, Box::new(stream)).await,
     }

@@ -19,7 +19,7 @@ pub mod capture;
 pub mod dns;
 pub mod handover;
 pub mod memory;
-pub mod resources;
 pub mod resolve;
+pub mod resources;
 
 pub mod limits;

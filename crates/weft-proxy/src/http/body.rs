@@ -250,7 +250,7 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        // hyper does not poll again after a frame that it knows to be the last.
+        // An engine does not poll again after a frame that it knows to be the last.
         let ended = if self.is_end_stream() { Ended::Complete } else { Ended::DownstreamLeft };
         self.close(ended);
     }

@@ -250,7 +250,10 @@ fn ended_with(conn: &Connection, error: &ServeError) {
             (408, details::REQUEST_TIMEOUT)
         }
         ServeError::Stalled => return registry.limit("WRITE_IDLE_TIMEOUT").inc(),
-        ServeError::Broken(_) => return,
+        // The request's own record tells the rest.
+        ServeError::Body(http1::BodyError::Idle) => return registry.limit("BODY_IDLE_TIMEOUT").inc(),
+        ServeError::Body(http1::BodyError::Malformed(malformed)) => return malformed.limit.map_or((), |limit| registry.limit(limit).inc()),
+        ServeError::Body(_) | ServeError::Broken(_) => return,
     };
     record_unreadable(conn, "HTTP/1.1", status, details);
 }

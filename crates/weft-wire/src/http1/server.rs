@@ -49,6 +49,9 @@ pub enum ServeError {
     /// The caller read or wrote nothing for too long.
     #[error("the caller stood still for too long")]
     Stalled,
+    /// A request's body did not come as its head said. The request has been answered.
+    #[error("{0}")]
+    Body(BodyError),
     /// The connection broke, or its end came in the middle of a message.
     #[error("the connection broke: {0}")]
     Broken(#[from] io::Error),
@@ -142,7 +145,8 @@ where
         }
         let drained = poll_fn(|cx| server.poll_drain(cx)).await;
         if !keep_alive || !drained || server.closing.has_begun() {
-            return server.shutdown(!drained).await;
+            server.shutdown(!drained).await?;
+            return server.link.borrow_mut().broken.take().map_or(Ok(()), |broken| Err(ServeError::Body(broken)));
         }
         (server.waiting_since, server.head_since, server.seen, server.skipped_line) = (clock::now(), None, 0, false);
     }
