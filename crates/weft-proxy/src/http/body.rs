@@ -33,6 +33,8 @@ pub(crate) enum Incoming {
     Tunnel(Option<Box<http2::Tunnel>>),
     /// Some of it was looked at already.
     Read(VecDeque<Frame<Bytes>>, Option<Box<Self>>),
+    /// Of gRPC-Web's text form, decoded.
+    Text(Box<super::grpc_web::Decoding>),
 }
 
 impl Body for Incoming {
@@ -51,6 +53,7 @@ impl Body for Incoming {
                     None => Poll::Ready(None),
                 },
             },
+            Self::Text(body) => body.poll_frame(cx),
         }
     }
     fn is_end_stream(&self) -> bool {
@@ -59,6 +62,7 @@ impl Body for Incoming {
             Self::H2(body) => body.is_end_stream(),
             Self::Tunnel(_) => true,
             Self::Read(first, rest) => first.is_empty() && rest.as_ref().is_none_or(|rest| rest.is_end_stream()),
+            Self::Text(body) => body.is_end_stream(),
         }
     }
     fn size_hint(&self) -> SizeHint {
@@ -76,6 +80,7 @@ impl Body for Incoming {
                 }
                 hint
             }
+            Self::Text(_) => SizeHint::default(),
         }
     }
 }
@@ -85,7 +90,7 @@ impl Incoming {
     pub(crate) fn on_upgrade(&mut self) -> Option<OnUpgrade> {
         match self {
             Self::H1(body) => body.on_upgrade(),
-            Self::H2(_) => None,
+            Self::H2(_) | Self::Text(_) => None,
             Self::Tunnel(tunnel) => Some(OnUpgrade::ready(tunnel.take()?)),
             Self::Read(_, rest) => rest.as_mut().and_then(|rest| rest.on_upgrade()),
         }
@@ -138,6 +143,8 @@ pub(crate) struct ResponseBody {
     deadline: Option<Pin<Box<tokio::time::Sleep>>>,
     /// How long nothing may come.
     idle: Option<Idle>,
+    /// It goes out as gRPC-Web.
+    web: Option<Box<super::grpc_web::Web>>,
 }
 
 /// A timer that begins anew with each frame.
@@ -155,21 +162,22 @@ enum Inner {
 
 impl ResponseBody {
     /// Of the upstream; closes `exchange` when it ends.
-    pub(crate) fn upstream(body: Incoming, exchange: Box<Exchange>, deadline: Option<weft_std::clock::Instant>) -> Self {
+    pub(crate) fn upstream(body: Incoming, mut exchange: Box<Exchange>, deadline: Option<weft_std::clock::Instant>) -> Self {
         let more = !body.is_end_stream();
+        let web = exchange.facts.grpc_web.take();
         let deadline = deadline.filter(|_| more).map(|at| Box::pin(tokio::time::sleep_until(at)));
         let idle_ms = exchange.facts.route.as_ref().and_then(|r| r.idle_timeout_ms).filter(|_| more);
         let idle = crate::upstream::millis(idle_ms).map(|limit| Idle { limit, timer: Box::pin(tokio::time::sleep(limit)) });
-        Self { inner: Inner::Upstream(body), sent: 0, exchange: Some(exchange), deadline, idle }
+        Self { inner: Inner::Upstream(body), sent: 0, exchange: Some(exchange), deadline, idle, web }
     }
     /// Made here.
     pub(crate) fn local(bytes: Bytes, exchange: Option<Box<Exchange>>) -> Self {
         let inner = if bytes.is_empty() { Inner::Empty } else { Inner::Full(Some(bytes)) };
-        Self { inner, sent: 0, exchange, deadline: None, idle: None }
+        Self { inner, sent: 0, exchange, deadline: None, idle: None, web: None }
     }
     /// What a tunnel writes; its exchange is closed by the tunnel itself.
     pub(crate) fn tunnel(body: http2::TunnelBody) -> Self {
-        Self { inner: Inner::Tunnel(body), sent: 0, exchange: None, deadline: None, idle: None }
+        Self { inner: Inner::Tunnel(body), sent: 0, exchange: None, deadline: None, idle: None, web: None }
     }
     fn close(&mut self, ended: Ended) {
         if let Some(mut exchange) = self.exchange.take() {
@@ -226,7 +234,10 @@ impl Body for ResponseBody {
                 }
             }
         }
-        Poll::Ready(polled)
+        Poll::Ready(match (polled, &self.web) {
+            (Some(Ok(frame)), Some(web)) => Some(Ok(web.frame(frame))),
+            (polled, _) => polled,
+        })
     }
 
     fn is_end_stream(&self) -> bool {
@@ -239,6 +250,9 @@ impl Body for ResponseBody {
     }
 
     fn size_hint(&self) -> SizeHint {
+        if self.web.is_some() {
+            return SizeHint::default();
+        }
         match &self.inner {
             Inner::Empty | Inner::Full(None) => SizeHint::with_exact(0),
             Inner::Full(Some(bytes)) => SizeHint::with_exact(bytes.len() as u64),

@@ -2,7 +2,7 @@
 
 use super::{
     Connection, Scope,
-    body::Lasting,
+    body::Lasting, grpc_web::Web,
     grpc_messages::Received,
     headers,
     normalize::Target,
@@ -76,6 +76,8 @@ pub(crate) struct Facts {
     pub tls: Option<Rc<TlsRecord>>,
     /// The endpoint of the last attempt.
     pub chosen: Option<Rc<Chosen>>,
+    /// The caller speaks gRPC-Web, the upstream gRPC.
+    pub grpc_web: Option<Box<Web>>,
     /// What the answer says of origins, whoever makes it.
     pub cors: Option<Vec<(http::HeaderName, HeaderValue)>>,
     /// A first attempt that succeeded, as status and length.
@@ -237,6 +239,7 @@ impl Exchange {
             config: config.clone(),
             tls: conn.tls.clone(),
             chosen: None,
+            grpc_web: None,
             cors: None,
             first: None,
         };

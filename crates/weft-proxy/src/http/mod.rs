@@ -20,6 +20,7 @@ mod upstream;
 mod mirror;
 mod side_call;
 mod tunnel;
+mod grpc_web;
 mod websocket;
 
 mod connection;

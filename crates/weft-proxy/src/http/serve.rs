@@ -3,7 +3,7 @@
 use super::{
     Connection, Exchange, Reject, Scope,
     body::{Incoming, ResponseBody},
-    headers,
+    grpc_web, headers,
     normalize::{Target, normalize},
     pool::HttpVersion,
     rewrite, trust,
@@ -101,8 +101,9 @@ async fn inbound(
     let permit = decided(judgement, exchange)?;
     admission(conn, config, Covered { own: Some(*port), route: None, service: None }, &parts, &target, exchange).await?;
     let inbound_port = config.snapshot.inbound.as_ref().and_then(|i| i.ports.iter().find(|p| p.port == *port));
-    let grpc = exchange.record.grpc;
-    let version = inner_version(inbound_port.map_or(Protocol::Auto, |p| p.protocol), parts.version, grpc, upgrade.is_some(), false);
+    let (protocol, grpc) = (inbound_port.map_or(Protocol::Auto, |p| p.protocol), exchange.record.grpc);
+    exchange.facts.grpc_web = grpc_web::to_grpc(protocol, &mut parts.headers, &mut body);
+    let version = inner_version(protocol, parts.version, grpc, upgrade.is_some(), false);
     conn.certify_client(&mut parts.headers);
     let on_upgrade = upgrade.is_some().then(|| body.on_upgrade());
     let head = make_head(conn, parts, target, upgrade)?;
@@ -190,7 +191,7 @@ struct Ready<'a> {
 impl<'a> Way<'a> {
     fn prepare(
         &self,
-        parts: Parts,
+        mut parts: Parts,
         target: Target,
         upgrade: Option<HeaderValue>,
         body: &mut Incoming,
@@ -204,6 +205,7 @@ impl<'a> Way<'a> {
         };
         let upstream = config.upstreams.get(name).ok_or_else(|| Reject::NoCluster(name.to_string()))?;
         exchange.sent_to(upstream);
+        exchange.facts.grpc_web = grpc_web::to_grpc(upstream.protocol(), &mut parts.headers, body);
         let (came, grpc) = (parts.version, exchange.record.grpc);
         let version = inner_version(upstream.protocol(), came, grpc, upgrade.is_some(), conn.is_gateway() && !upstream.follows_client());
         let deadline = Deadline::of(conn, route, &parts.headers, grpc, started);
@@ -469,6 +471,9 @@ fn finish(conn: &Rc<Connection>, outcome: Result<Reply, Reject>, mut exchange: B
             response.headers_mut().extend(std::mem::take(&mut exchange.answer_headers));
             exchange.proxy_headers(response.headers_mut());
             exchange.capture_response(response.headers());
+            if let Some(web) = &exchange.facts.grpc_web {
+                web.answer(response.headers_mut());
+            }
             exchange.note_answer();
             if let Some(standing) = &exchange.standing {
                 standing.write(response.headers_mut());
@@ -534,7 +539,8 @@ fn refuse(reject: &Reject, exchange: &mut Exchange) -> Response<Bytes> {
         record.grpc_status = Some(reject.grpc_status());
         let mut response = Response::new(Bytes::new());
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        let web = exchange.facts.grpc_web.as_ref().map(|web| web.content_type());
+        headers.insert(header::CONTENT_TYPE, web.unwrap_or(HeaderValue::from_static("application/grpc")));
         headers.insert("grpc-status", HeaderValue::from(u16::from(reject.grpc_status())));
         let message: String = reject.words().chars().filter(|c| (' '..='~').contains(c) && *c != '%').collect();
         if let Ok(message) = HeaderValue::from_str(&message) {

@@ -178,7 +178,8 @@ async fn connect_opens_a_tunnel_where_a_proxy_is_asked() {
         let mut answer = String::new();
         io.read_to_string(&mut answer).await.expect("read");
         assert!(answer.ends_with("GET /tunnel reviews 0"), "{answer}");
-        let elsewhere = Request::connect("nowhere:80").body(tunnel().1).expect("legal");
+        let (_writer, outgoing) = tunnel();
+        let elsewhere = Request::connect("nowhere:80").body(outgoing).expect("legal");
         assert_eq!(sender.send(Box::new(elsewhere)).await.expect("answered").status(), 404);
     })
     .await;

@@ -5,4 +5,6 @@ mod roundtrip;
 
 mod conformance;
 mod corpus;
+mod interleaving;
+mod interop;
 mod malformed;
