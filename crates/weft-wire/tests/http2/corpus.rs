@@ -94,6 +94,7 @@ pub(crate) fn all() -> Vec<Case> {
     let mut out = Vec::new();
     shapes(&mut out);
     heads(&mut out);
+    texts(&mut out);
     compression(&mut out);
     lengths(&mut out);
     sequences(&mut out);
@@ -217,6 +218,14 @@ fn heads(out: &mut Vec<Case>) {
     for te in ["gzip", "chunked", "trailers, chunked", "", "trailers;q=1"] {
         bad(format!("te: {te:?}"), &with(&[("te", te)]));
     }
+}
+
+/// §8.2.1: names and values that no field may have.
+fn texts(out: &mut Vec<Case>) {
+    let mut bad = |name: String, fields: &[(&str, &str)]| {
+        add(out, format!("head: {name}"), head(END_STREAM, 1, fields), Stream(1, vec![PROTOCOL]));
+    };
+    let with = |more: &[(&'static str, &'static str)]| [&GET[..], more].concat();
     for name in
         ["X", "Host", "a b", "a\tb", "a:b", "", " a", "a ", "a\0", "a\r", "a\n", "a\r\nb: c", "(a)", "a\x7f", "\u{e9}", "a,b", "a/b", "a=b"]
     {
