@@ -242,8 +242,8 @@ impl Balancer {
         match () {
             () if hosts.is_empty() => NoEndpoint::Empty,
             () if declared().next().is_none() => NoEndpoint::Unhealthy,
-            () if declared().any(|h| h.standing.is_ejected(ms(now))) => NoEndpoint::Ejected,
-            () if declared().any(|h| h.standing.fails_check()) => NoEndpoint::FailsCheck,
+            () if declared().any(|h| self.plan.ejected_until(h, now).is_some()) => NoEndpoint::Ejected,
+            () if declared().any(|h| self.plan.fails_check(h)) => NoEndpoint::FailsCheck,
             () => NoEndpoint::Unhealthy,
         }
     }
@@ -307,10 +307,10 @@ impl Balancer {
             id: host.id,
             address: host.endpoint.address.clone(),
             in_flight: local.in_flight,
-            ejected_until: host.standing.ejected_until(now),
+            ejected_until: self.plan.ejected_until(host, now),
             busy_until: host.standing.busy_until(now),
             healthy: host.endpoint.healthy,
-            fails_check: host.standing.fails_check(),
+            fails_check: self.plan.fails_check(host),
             priority: level_of(at).unwrap_or_default(),
             latency_us: if local.measured.is_zero() { 0 } else { local.expected_us(now) as u64 },
         })
@@ -331,13 +331,12 @@ impl Balancer {
         }
         (self.stale, self.seen, self.next_change) = (false, version, Duration::MAX);
         self.open.clear();
-        let now_ms = ms(now);
         for host in &self.plan.hosts {
-            if let Some(until) = host.standing.ejected_until(now) {
+            let ejected = self.plan.ejected_until(host, now);
+            if let Some(until) = ejected {
                 self.next_change = self.next_change.min(until);
             }
-            let standing = &host.standing;
-            self.open.push(host.endpoint.healthy && host.endpoint.weight > 0 && !standing.is_ejected(now_ms) && !standing.fails_check());
+            self.open.push(host.endpoint.healthy && host.endpoint.weight > 0 && ejected.is_none() && !self.plan.fails_check(host));
         }
         let loads = self.loads();
         let plan = self.plan.clone();

@@ -5,7 +5,7 @@ use crate::{
     standing::{EndpointId, Standing, Standings},
     table::{Entry, Table},
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 use weft_model::{Balancing, Cluster, Endpoint, Group, GroupShare, HashPolicy, OutlierDetection, Place, SlowStart};
 
 /// One endpoint of a plan.
@@ -34,6 +34,7 @@ pub struct Plan {
     pub(crate) slow_start: Option<SlowStart>,
     pub(crate) panic_percent: u8,
     pub(crate) outlier: Option<OutlierDetection>,
+    pub(crate) checked: bool,
     pub(crate) standings: Arc<Standings>,
     pub(crate) hosts: Vec<Host>,
     pub(crate) levels: Vec<LevelPlan>,
@@ -60,6 +61,7 @@ impl Plan {
             slow_start: cluster.slow_start,
             panic_percent: cluster.panic_percent,
             outlier: cluster.outlier.clone(),
+            checked: cluster.health_check.is_some(),
             standings,
             hosts,
             levels,
@@ -71,6 +73,16 @@ impl Plan {
     pub(crate) fn place_of(&self, id: EndpointId) -> Option<usize> {
         let found = self.index.binary_search_by_key(&id, |(known, _)| *known).ok()?;
         self.index.get(found).map(|(_, at)| *at as usize)
+    }
+
+    /// End of the endpoint's ejection. A verdict holds only as long as the policy that it came from.
+    pub(crate) fn ejected_until(&self, host: &Host, now: Duration) -> Option<Duration> {
+        self.outlier.as_ref().and_then(|_| host.standing.ejected_until(now))
+    }
+
+    /// Does it fail its health check? As for ejections.
+    pub(crate) fn fails_check(&self, host: &Host) -> bool {
+        self.checked && host.standing.fails_check()
     }
 
     /// The endpoints.

@@ -373,6 +373,30 @@ fn a_newcomer_is_warmed_up() {
     }
 }
 
+fn health_check() -> weft_model::HealthCheck {
+    weft_model::HealthCheck {
+        probe: weft_model::Probe::Tcp,
+        interval_ms: 1_000,
+        timeout_ms: 100,
+        healthy_threshold: 1,
+        unhealthy_threshold: 1,
+        origin: Origin::built_in("h"),
+    }
+}
+
+#[test]
+fn verdicts_go_with_their_policies() {
+    let of = Cluster { health_check: Some(health_check()), outlier: Some(outlier()), ..cluster(Balancing::RoundRobin) };
+    let endpoints = [endpoint(1, 1), endpoint(2, 1), endpoint(3, 1)];
+    let mut b = Bench::new(of, &endpoints);
+    b.fail_thrice(1);
+    b.standings.checked(&b.balancer.plan.hosts[1].standing, false, MS(1));
+    assert!(b.picks(6).iter().all(|p| *p == 3));
+    b.cluster = cluster(Balancing::RoundRobin);
+    b.update(&endpoints);
+    assert_eq!(b.picks(3).into_iter().collect::<std::collections::BTreeSet<_>>().len(), 3);
+}
+
 #[test]
 fn reasons_for_no_endpoint() {
     let of = || cluster(Balancing::Random);
@@ -380,7 +404,7 @@ fn reasons_for_no_endpoint() {
     assert_eq!(none(Bench::new(of(), &[])), Some(NoEndpoint::Empty));
     let sick = Endpoint { healthy: false, ..endpoint(1, 1) };
     assert_eq!(none(Bench::new(of(), &[sick])), Some(NoEndpoint::Unhealthy));
-    let checked = Bench::new(of(), &[endpoint(1, 1)]);
+    let checked = Bench::new(Cluster { health_check: Some(health_check()), ..of() }, &[endpoint(1, 1)]);
     checked.standings.checked(&checked.balancer.plan.hosts[0].standing, false, MS(1));
     assert_eq!(none(checked), Some(NoEndpoint::FailsCheck));
     let mut failed = Bench::new(Cluster { outlier: Some(outlier()), ..of() }, &[endpoint(1, 1)]);
