@@ -4,7 +4,6 @@ use crate::files::{Files, key_of};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, sync::Arc};
 use weft_api::{Diagnostic, Document};
-use weft_compile::RegisteredWorkload;
 use weft_store::{Action, Change, Outcome, ResourceKey, ResourceRow, Source};
 
 /// One resource: its row and its parsed form.
@@ -142,7 +141,8 @@ pub(crate) fn foresee(catalogue: &Catalogue, document: &Document) -> Action {
 }
 
 /// Hash of everything that decides what the mesh is: equal inputs are the same generation.
-pub(crate) fn inputs_hash(documents: &[Arc<Document>], workloads: &[RegisteredWorkload], settings: &weft_compile::MeshSettings) -> String {
+pub(crate) fn inputs_hash(inputs: &weft_compile::Inputs) -> String {
+    let weft_compile::Inputs { documents, workloads, settings, key_sets } = inputs;
     let mut hasher = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hasher.update((bytes.len() as u64).to_be_bytes());
@@ -156,5 +156,8 @@ pub(crate) fn inputs_hash(documents: &[Arc<Document>], workloads: &[RegisteredWo
     // Our own types: no map with other keys than text, so this cannot fail.
     part(&serde_json::to_vec(workloads).unwrap_or_default());
     part(&serde_json::to_vec(settings).unwrap_or_default());
+    if !key_sets.is_empty() {
+        part(&serde_json::to_vec(&**key_sets).unwrap_or_default());
+    }
     crate::tokens::hex(&hasher.finalize())
 }

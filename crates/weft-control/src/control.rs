@@ -1,8 +1,8 @@
 //! The handle of the control plane: what `weft up`, the API and the sessions call.
 
 use crate::{
-    ApplyResult, CommandError, CompiledMesh, DeleteOutcome, JoinError, JoinGrant, JoinToken, MeshWatch, Proxies, ProxyCommand, ProxyRole,
-    ProxyStatus, RecordFilter, Registry, RegistryEntry, Telemetry, Tokens,
+    ApplyResult, CommandError, CompiledMesh, DeleteOutcome, FetchFrom, JoinError, JoinGrant, JoinToken, MeshWatch, Proxies, ProxyCommand,
+    ProxyRole, ProxyStatus, RecordFilter, Registry, RegistryEntry, Telemetry, Tokens,
     catalogue::CatalogueEntry,
     drive,
     engine::Engine,
@@ -38,6 +38,8 @@ pub struct ControlConfig {
     pub files: Vec<PathBuf>,
     /// Lifetime of workload certificates.
     pub leaf_ttl: Duration,
+    /// From where keys of token issuers may be fetched.
+    pub fetch_from: FetchFrom,
 }
 
 impl ControlConfig {
@@ -49,6 +51,7 @@ impl ControlConfig {
             trust_domain: "cluster.local".into(),
             files: Vec::new(),
             leaf_ttl: LEAF_TTL_DEFAULT,
+            fetch_from: FetchFrom::default(),
         }
     }
 }
@@ -142,6 +145,8 @@ impl Control {
         crate::server::start(&tasks, parts.clone(), config.listener)?;
         let journal = Arc::new(Mutex::new(Journal::new(&parts.registry.entries())));
         drive::start(&tasks, &parts, &engine, &journal);
+        let kept = config.state_dir.join("key-sets.json");
+        tasks.spawn("key sets", crate::key_sets::follow(parts.mesh.clone(), engine.clone(), config.fetch_from, kept));
         let inner = Inner {
             parts,
             store: opened.store,

@@ -4,6 +4,7 @@ use crate::{
     CompiledMesh, Registry,
     catalogue::{Catalogue, Parsed, foresee, inputs_hash, put_of},
     files::{Files, key_of},
+    key_sets::KeySets,
     tokens::signed,
 };
 use serde::{Deserialize, Serialize};
@@ -69,6 +70,7 @@ pub(crate) struct Engine {
     generation: u64,
     hash: String,
     link_diagnostics: Vec<Diagnostic>,
+    key_sets: Arc<KeySets>,
     published: Arc<watch::Sender<Arc<CompiledMesh>>>,
     pub(crate) events: Vec<EngineEvent>,
 }
@@ -94,6 +96,7 @@ impl Engine {
             generation: last.as_ref().and_then(|row| u64::try_from(row.generation).ok()).unwrap_or(0),
             hash: last.map(|row| row.hash).unwrap_or_default(),
             link_diagnostics: Vec::new(),
+            key_sets: Arc::default(),
             published,
             events: Vec::new(),
         };
@@ -120,6 +123,12 @@ impl Engine {
             self.catalogue.follow(&outcomes, &documents);
         }
         Ok(())
+    }
+
+    /// Compiles anew with other keys of token issuers.
+    pub(crate) async fn set_key_sets(&mut self, key_sets: KeySets, now_ms: u64) -> Result<(), StoreError> {
+        self.key_sets = Arc::new(key_sets);
+        self.publish("keys", now_ms, true).await
     }
 
     /// Compiles anew because the registry has changed.
@@ -203,14 +212,14 @@ impl Engine {
             documents: self.catalogue.documents(),
             workloads: self.registry.catalogue(),
             settings: self.settings.clone(),
-            ..Inputs::default()
+            key_sets: self.key_sets.clone(),
         }
     }
 
     /// Links, and publishes a new generation if what goes in differs. `told` publishes anyway: the diagnostics may differ.
     async fn publish(&mut self, cause: &str, now_ms: u64, told: bool) -> Result<(), StoreError> {
         let inputs = self.inputs();
-        let hash = inputs_hash(&inputs.documents, &inputs.workloads, &inputs.settings);
+        let hash = inputs_hash(&inputs);
         let first = self.published.borrow().generation == 0;
         if hash == self.hash && !first && !told {
             return Ok(());

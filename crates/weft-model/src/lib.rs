@@ -65,7 +65,6 @@ pub use cors::*;
 pub use dns_cluster::*;
 pub use expression::*;
 pub use external_authorization::*;
-pub use expression::*;
 pub use fallback::*;
 pub use gateway::*;
 pub use grpc_status::*;
