@@ -177,7 +177,7 @@ impl Projector<'_> {
             }
             self.clusters.extend(route.mirrors.iter().map(|m| m.cluster.clone()));
             if let Some(FallbackTo::Backend(target)) = route.fallback.as_ref().map(|f| &f.to) {
-                self.targets(std::slice::from_ref(target));
+                self.targets(std::slice::from_ref(&**target));
             }
         }
     }

@@ -49,6 +49,7 @@ pub(crate) struct LinkedRoutePolicy {
 }
 
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "there are few policies")]
 enum LinkedFallback {
     Backend(LinkedTarget),
     Fixed(FallbackTo),
@@ -319,7 +320,7 @@ impl LinkedRoutePolicy {
         if let Some((on, to, origin)) = &self.fallback {
             let to = match to {
                 LinkedFallback::Fixed(to) => to.clone(),
-                LinkedFallback::Backend(target) => FallbackTo::Backend(target.for_asker(mesh, asker, 503)),
+                LinkedFallback::Backend(target) => FallbackTo::Backend(Box::new(target.for_asker(mesh, asker, 503))),
             };
             route.fallback = Some(Box::new(Fallback { on: on.clone(), to, origin: origin.clone() }));
         }

@@ -72,9 +72,10 @@ impl FallbackOn {
 /// What takes over.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::large_enum_variant, reason = "a route holds its fallback in a box")]
 pub enum FallbackTo {
     /// Another backend. A request that the first may have acted on goes there only when it is idempotent, or its status was named.
-    Backend(Target),
+    Backend(Box<Target>),
     /// A fixed answer.
     Respond {
         /// Status.

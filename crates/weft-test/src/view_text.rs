@@ -291,7 +291,7 @@ fn retry_text(r: &Retry) -> String {
 
 fn fallback_text(f: &Fallback) -> String {
     let to = match &f.to {
-        FallbackTo::Backend(target) => targets_text(std::slice::from_ref(target)),
+        FallbackTo::Backend(target) => targets_text(std::slice::from_ref(&**target)),
         FallbackTo::Respond { status, body, headers } => {
             let edits = edits_text("response", headers).map(|e| format!(" {e}")).unwrap_or_default();
             format!("respond {status} {:?}{edits}", body.text())

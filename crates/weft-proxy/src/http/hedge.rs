@@ -34,6 +34,8 @@ struct Runner {
     in_flight: Option<InFlight>,
 }
 
+/// A request to send beside the others, and where to.
+type Further = (Rc<Chosen>, Box<Request<RequestBody>>);
 type Attempt<'f> = Pin<Box<dyn Future<Output = Outgoing> + 'f>>;
 
 /// The attempts under way, by their place among all of the race.
@@ -123,12 +125,7 @@ impl Race<'_> {
 
     /// The next request to send beside the others; `None` when there may be none: no endpoint is left, the body is not at hand, or the
     /// budget of retries or of sends is used up.
-    fn further(
-        &self,
-        course: &mut Course,
-        runners: &[Runner],
-        exchange: &mut Exchange,
-    ) -> Result<Option<(Rc<Chosen>, Box<Request<RequestBody>>)>, Reject> {
+    fn further(&self, course: &mut Course, runners: &[Runner], exchange: &mut Exchange) -> Result<Option<Further>, Reject> {
         if course.sends >= self.sending.sends_max {
             self.sending.worker.settings.registry.limit("SENDS_MAX").inc();
             return Ok(None);

@@ -472,7 +472,7 @@ impl Sending<'_> {
         }
         let mut wait = Duration::from_micros(retry.backoff_us(course.failures, self.worker.roll()));
         if let (Some(asked), Ok((response, _))) = (&retry.rate_limited_backoff, outcome)
-            && let Some(ms) = asked.wait_ms(response.headers(), u64::try_from(clock::unix_ms()).unwrap_or_default() / 1000)
+            && let Some(ms) = asked.wait_ms(response.headers(), clock::unix_ms() / 1000)
         {
             if ms > asked.max_ms {
                 return None;

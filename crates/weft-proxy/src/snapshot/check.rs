@@ -72,7 +72,7 @@ impl Findings<'_> {
         self.edits(&format!("{at}.request_headers"), &route.request_headers);
         self.edits(&format!("{at}.response_headers"), &route.response_headers);
         match route.fallback.as_ref().map(|f| &f.to) {
-            Some(FallbackTo::Backend(target)) => self.targets(&format!("{at}.fallback.to.backend"), std::slice::from_ref(target)),
+            Some(FallbackTo::Backend(target)) => self.targets(&format!("{at}.fallback.to.backend"), std::slice::from_ref(&**target)),
             Some(FallbackTo::Respond { status, headers, .. }) => {
                 self.status(&format!("{at}.fallback.to.respond.status"), *status, 200..600);
                 self.edits(&format!("{at}.fallback.to.respond.headers"), headers);
