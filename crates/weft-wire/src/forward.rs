@@ -1,6 +1,6 @@
 //! Opaque forwarding between two streams: both directions, half-close, counts, idle time-out.
 
-use crate::limits::FORWARD_BUFFER_BYTES;
+use crate::limits::{FORWARD_BUFFER_BYTES, FORWARD_BUFFER_BYTES_MAX};
 use std::{
     future::poll_fn,
     io,
@@ -78,6 +78,10 @@ where
                 let moved = sent.bytes + received.bytes;
                 still_ticks = if moved == seen { still_ticks + 1 } else { 0 };
                 seen = moved;
+                if still_ticks > 0 {
+                    sent.rest();
+                    received.rest();
+                }
                 if idle.is_some() && still_ticks >= 4 {
                     return Poll::Ready(ForwardEnd::Idle);
                 }
@@ -89,6 +93,9 @@ where
     };
     Forwarded { sent_bytes: sent.bytes, received_bytes: received.bytes, upstream_first: upstream_first == Some(true), end }
 }
+
+/// The most that a record of TLS carries (RFC 8446, section 5.1).
+const RECORD_BYTES: usize = 16 * 1024;
 
 /// Which side of a direction broke.
 enum Broken {
@@ -104,6 +111,11 @@ struct Direction {
     end: usize,
     bytes: u64,
     unflushed: bool,
+    /// The last read brought a whole record or more: there is much to forward.
+    full: bool,
+    gathers: bool,
+    /// An error behind bytes that are to be forwarded first.
+    failed: Option<io::Error>,
     stage: Stage,
 }
 
@@ -154,13 +166,40 @@ impl Direction {
         Poll::Ready(Ok(()))
     }
 
+    /// Nothing has moved for a while: an idle connection keeps no buffer.
+    fn rest(&mut self) {
+        if self.begin == self.end {
+            self.buffer = Box::default();
+        }
+    }
+
     fn poll_fill<R: AsyncRead + Unpin>(&mut self, cx: &mut Context<'_>, reader: &mut R) -> Poll<io::Result<usize>> {
+        if let Some(error) = self.failed.take() {
+            return Poll::Ready(Err(error));
+        }
         if self.buffer.is_empty() {
             self.buffer = vec![0; FORWARD_BUFFER_BYTES].into();
+        } else if self.full && self.buffer.len() < FORWARD_BUFFER_BYTES_MAX {
+            self.buffer = vec![0; FORWARD_BUFFER_BYTES_MAX].into();
         }
         let mut space = ReadBuf::new(&mut self.buffer);
-        ready!(Pin::new(reader).poll_read(cx, &mut space))?;
+        ready!(Pin::new(&mut *reader).poll_read(cx, &mut space))?;
+        // TLS gives one record at a time: what is at hand is gathered, so that it leaves together.
+        while self.gathers && space.remaining() >= RECORD_BYTES && !space.filled().is_empty() {
+            let before = space.filled().len();
+            match Pin::new(&mut *reader).poll_read(cx, &mut space) {
+                Poll::Ready(Ok(())) if space.filled().len() > before => {}
+                Poll::Ready(Err(error)) => {
+                    self.failed = Some(error);
+                    break;
+                }
+                // The end is seen again, and what comes later wakes.
+                _ => break,
+            }
+        }
         (self.begin, self.end) = (0, space.filled().len());
+        self.full = self.end >= RECORD_BYTES;
+        self.gathers = self.full;
         Poll::Ready(Ok(self.end))
     }
 }

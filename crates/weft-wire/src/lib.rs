@@ -6,6 +6,7 @@
 pub mod keepalive;
 pub mod listen;
 pub mod proxy_protocol;
+pub mod read_ahead;
 pub mod sniff;
 pub mod stream;
 pub mod tls;

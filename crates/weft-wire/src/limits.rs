@@ -20,8 +20,14 @@ pub const LISTEN_BACKLOG: i32 = 1024;
 /// The longest pause of an accept loop that has run out of file descriptors.
 pub const ACCEPT_PAUSE_MAX: Duration = Duration::from_millis(500);
 
-/// Bytes buffered per direction of a forwarded connection.
+/// Bytes buffered per direction of a forwarded connection at first.
 pub const FORWARD_BUFFER_BYTES: usize = 16 * 1024;
+
+/// The same once reads fill the buffer: four records of TLS then leave in one system call.
+pub const FORWARD_BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes read at once beneath TLS while much comes in.
+pub const READ_AHEAD_BYTES: usize = 64 * 1024;
 
 /// Bytes of a DNS message over UDP, in either direction (what fits a packet of IPv6's least size).
 pub const DNS_PAYLOAD_BYTES_MAX: usize = 1232;

@@ -1,6 +1,6 @@
 //! TLS over any stream: handshakes under a deadline, and who is at the other end.
 
-use crate::{limits::CLIENT_HELLO_BYTES_MAX, sniff::Prefixed};
+use crate::{limits::CLIENT_HELLO_BYTES_MAX, read_ahead::ReadAhead, sniff::Prefixed};
 use std::{io, sync::Arc};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
@@ -116,7 +116,7 @@ impl ServerTls {
         let handshake = async {
             match self.mesh {
                 true => Records::accept(stream, self.acceptor.config().clone()).await.map(TlsStream::Mesh),
-                false => self.acceptor.accept(stream).await.map(|stream| TlsStream::Public(Box::new(stream.into()))),
+                false => self.acceptor.accept(ReadAhead::new(stream)).await.map(|stream| TlsStream::Public(Box::new(stream.into()))),
             }
         };
         // Boxed: what a handshake holds is not carried by the connection after it.
@@ -167,7 +167,7 @@ impl ClientTls {
         let handshake = async {
             match self.mesh {
                 true => Records::connect(stream, config, name).await.map(TlsStream::Mesh),
-                false => TlsConnector::from(config).connect(name, stream).await.map(|stream| TlsStream::Public(Box::new(stream.into()))),
+                false => TlsConnector::from(config).connect(name, ReadAhead::new(stream)).await.map(|stream| TlsStream::Public(Box::new(stream.into()))),
             }
         };
         let handshake = tokio::time::timeout_at(deadline, Box::pin(handshake));

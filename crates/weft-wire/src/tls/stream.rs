@@ -15,7 +15,7 @@ pub enum TlsStream<S> {
     /// Between members of the mesh: of these there are many, and most of them idle.
     Mesh(Records<S>),
     /// With everybody else, where the name that a client asked for must be known.
-    Public(Box<tokio_rustls::TlsStream<S>>),
+    Public(Box<tokio_rustls::TlsStream<crate::read_ahead::ReadAhead<S>>>),
 }
 
 impl<S> TlsStream<S> {
