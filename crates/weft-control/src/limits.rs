@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 /// How often is looked whether a key set is due.
-pub const KEY_SETS_LOOK: Duration = Duration::from_millis(500);
+pub(crate) const KEY_SETS_LOOK: Duration = Duration::from_millis(500);
 /// How often a key set of a token issuer is fetched again.
-pub const KEY_SETS_REFRESH: Duration = Duration::from_secs(300);
+pub(crate) const KEY_SETS_REFRESH: Duration = Duration::from_secs(300);
 /// First wait after a failed fetch; doubled each time.
-pub const KEY_SETS_RETRY: Duration = Duration::from_secs(2);
+pub(crate) const KEY_SETS_RETRY: Duration = Duration::from_secs(2);
 /// Longest time for one key set, whatever a rule says.
-pub const KEY_SETS_TIMEOUT_MAX: Duration = Duration::from_secs(10);
+pub(crate) const KEY_SETS_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 /// Most key sets of a mesh.
-pub const KEY_SOURCES_MAX: usize = 64;
+pub(crate) const KEY_SOURCES_MAX: usize = 64;
