@@ -237,4 +237,27 @@ mod tests {
         let sent = text.lines().find(|l| l.starts_with("istio_tcp_sent_bytes_total{")).expect("sent");
         assert!(sent.ends_with(" 9") && sent.contains("request_protocol=\"tcp\""), "{sent}");
     }
+
+    /// Where `promtool` is installed (package prometheus), it reads what we write and has nothing to say.
+    #[test]
+    fn promtool_accepts_the_text() {
+        let mut metrics = Metrics::default();
+        metrics.observe(&record(200, 700));
+        metrics.observe(&RequestRecord { grpc: true, grpc_status: Some(0), request_messages: 2, ..record(200, 700) });
+        metrics.observe(&RequestRecord { protocol: "tcp".into(), bytes_received: 7, ..RequestRecord::default() });
+        let text = render_prometheus(&[metrics.snapshot()], &MetricsPolicy::default());
+        let spawned = std::process::Command::new("promtool")
+            .args(["check", "metrics"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn();
+        let Ok(mut promtool) = spawned else { return };
+        std::io::Write::write_all(&mut promtool.stdin.take().expect("piped"), text.as_bytes()).expect("read");
+        let output = promtool.wait_with_output().expect("ends");
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        // Istio's names are given: milliseconds are not a base unit.
+        let unexpected: Vec<&str> = said.lines().filter(|l| !l.contains("istio_request_duration_milliseconds")).collect();
+        assert!(unexpected.is_empty() && output.status.code() != Some(1), "{said}\n{text}");
+    }
 }

@@ -217,3 +217,6 @@ impl Reject {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
