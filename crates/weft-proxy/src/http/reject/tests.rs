@@ -29,6 +29,11 @@ fn limited(flag: ResponseFlag, text: &str) -> Reject {
     }))
 }
 
+fn external(details: &'static str) -> Reject {
+    let refusal = crate::policy::Refusal { status: 403, headers: Vec::new(), body: None, details, decision: *decision("no") };
+    Reject::External(Box::new(refusal))
+}
+
 /// One of each variant, with its status, flag, gRPC status and cause.
 fn rows() -> Vec<(Reject, u16, &'static str, u8, Cause)> {
     let to = |text: &str| text.to_owned();
@@ -45,6 +50,8 @@ fn rows() -> Vec<(Reject, u16, &'static str, u8, Cause)> {
         (limited(ResponseFlag::RateLimited, details::LOCAL_RATE_LIMITED), 429, "RL", 8, Cause::RateLimited),
         (limited(ResponseFlag::UpstreamOverflow, details::BULKHEAD_FULL), 429, "UO", 8, Cause::BulkheadFull),
         (limited(ResponseFlag::UpstreamOverflow, details::CONCURRENCY_LIMIT), 429, "UO", 8, Cause::ConcurrencyLimit),
+        (external(details::EXT_AUTHZ_DENIED), 403, "UAEX", 7, Cause::ExternalDenied),
+        (external(details::EXT_AUTHZ_ERROR), 403, "UAEX", 7, Cause::ExternalUnavailable),
         (Reject::ClientCertificate(to("revoked")), 403, "UAEX", 7, Cause::Denied),
         (Reject::PolicyChanged(decision("DENY rule matched")), 403, "UAEX", 7, Cause::Revoked),
         (Reject::LivedLongest { limit_ms: 9, cause: cause() }, 408, "DT", 2, Cause::MaxDuration),
@@ -91,6 +98,7 @@ fn number(reject: &Reject) -> usize {
         Reject::Timeout { .. } => 21,
         Reject::Idle(_) => 22,
         Reject::Overload(_) => 23,
+        Reject::External(_) => 24,
     }
 }
 
@@ -138,5 +146,5 @@ fn each_reason_has_its_row_and_its_story() {
         assert_eq!(why.cause, cause, "{reject:?}: {}", why.sentence);
         assert!(why.fix.is_some(), "{reject:?} has no fix");
     }
-    assert_eq!(seen, (0..24).collect(), "a variant has no row");
+    assert_eq!(seen, (0..25).collect(), "a variant has no row");
 }
