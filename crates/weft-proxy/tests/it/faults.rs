@@ -162,7 +162,7 @@ fn renew(mesh: &Mesh, proxy: &TestProxy, account: &str) {
 }
 
 /// What a proxy may hold of one exchange whose reader does not read, with the buffers of the kernel on both sides of both proxies.
-const HELD_BYTES_MAX: u64 = 32 << 20;
+const HELD_BYTES_MAX: u64 = 64 << 20;
 
 /// Fault 9: a caller that reads nothing stops the program, instead of filling the proxies.
 #[tokio::test]
