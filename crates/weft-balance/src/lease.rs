@@ -106,10 +106,7 @@ impl LeaseBook {
         let window = u64::try_from(now.as_millis() / per_ms).unwrap_or(u64::MAX);
         let left_ms = u64::try_from(per_ms - now.as_millis() % per_ms).unwrap_or(1);
         // A forgotten key could be granted twice in its window: one that was granted something in this window is never forgotten.
-        while account.keys.oldest_matters(|pot| pot.window == window && pot.granted > 0) {
-            if account.keys.find(&ask.key).is_some() {
-                break;
-            }
+        if account.keys.oldest_matters(|pot| pot.window == window && pot.granted > 0) && account.keys.find(&ask.key).is_none() {
             return LeaseGrant {
                 limit: ask.limit.clone(),
                 key: ask.key.clone(),

@@ -39,11 +39,10 @@ macro_rules! string_form {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct SpiffeId {
-    trust_domain: String,
-    namespace: String,
-    account: String,
-    /// The id without its scheme, so that policies compare it without making it anew.
+    /// The id without its scheme, so that policies compare it without making it anew; the parts are slices of it.
     principal: String,
+    trust_domain_bytes: u16,
+    namespace_bytes: u16,
 }
 string_form!(SpiffeId);
 
@@ -63,23 +62,24 @@ impl SpiffeId {
             return Err(NameError(format!("trust domain {trust_domain:?} must be in lower case")));
         }
         let principal = format!("{trust_domain}/ns/{namespace}/sa/{account}");
-        let id = Self { trust_domain: trust_domain.into(), namespace: namespace.into(), account: account.into(), principal };
-        match id.to_string().len() <= SPIFFE_ID_BYTES_MAX {
-            true => Ok(id),
-            false => Err(NameError(format!("a SPIFFE ID may have {SPIFFE_ID_BYTES_MAX} bytes at most"))),
+        if "spiffe://".len() + principal.len() > SPIFFE_ID_BYTES_MAX {
+            return Err(NameError(format!("a SPIFFE ID may have {SPIFFE_ID_BYTES_MAX} bytes at most")));
         }
+        let bytes = |part: &str| u16::try_from(part.len()).expect("the whole is shorter than that");
+        Ok(Self { trust_domain_bytes: bytes(trust_domain), namespace_bytes: bytes(namespace), principal })
     }
     /// The trust domain, e.g. `cluster.local`.
     pub fn trust_domain(&self) -> &str {
-        &self.trust_domain
+        &self.principal[..usize::from(self.trust_domain_bytes)]
     }
     /// The namespace segment.
     pub fn namespace(&self) -> &str {
-        &self.namespace
+        let start = usize::from(self.trust_domain_bytes) + "/ns/".len();
+        &self.principal[start..start + usize::from(self.namespace_bytes)]
     }
     /// The service-account segment.
     pub fn account(&self) -> &str {
-        &self.account
+        &self.principal[usize::from(self.trust_domain_bytes) + usize::from(self.namespace_bytes) + "/ns//sa/".len()..]
     }
     /// Istio's principal form: the id without its scheme, e.g. `cluster.local/ns/default/sa/reviews`.
     pub fn principal(&self) -> &str {

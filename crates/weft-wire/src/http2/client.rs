@@ -27,10 +27,13 @@ pub struct SendRequest<B> {
     shared: Rc<ClientShared<B>>,
 }
 
+/// A stream and what it still has to send.
+type Place<B> = Option<(Key, Outgoing<B>)>;
+
 struct ClientShared<B> {
     core: Shared,
     ready: Arc<Ready>,
-    places: RefCell<Vec<Option<(Key, Outgoing<B>)>>>,
+    places: RefCell<Vec<Place<B>>>,
     wakers: RefCell<Vec<Waker>>,
 }
 

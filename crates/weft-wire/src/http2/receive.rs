@@ -288,7 +288,7 @@ impl Core {
                 false => Err(Violation::Connection(ErrorCode::STREAM_CLOSED, "HEADERS on a closed stream")),
             };
         }
-        if self.role == Role::Client || id % 2 == 0 {
+        if self.role == Role::Client || id.is_multiple_of(2) {
             return Err(Violation::protocol("HEADERS on a stream that its sender may not open"));
         }
         self.request(id, end_stream, fields)
