@@ -195,7 +195,7 @@ mod tests {
         let user = || KeySource::Header("x-user".into());
         check(&[], &headers, "");
         check(&[KeySource::Principal], &headers, "spiffe://cluster.local/ns/shop/sa/page");
-        check(&[KeySource::ServiceAccount, KeySource::RemoteAddress], &headers, "shop/page\010.0.0.7");
+        check(&[KeySource::ServiceAccount, KeySource::RemoteAddress], &headers, "shop/page\x0010.0.0.7");
         check(&[user(), KeySource::Namespace], &headers, "ann\0shop");
         check(&[KeySource::Claim("org.tier".into()), KeySource::Route, KeySource::Constant("c".into())], &headers, "2\0r\0c");
         check(&[user(), KeySource::Method], &HeaderMap::new(), "\0GET");

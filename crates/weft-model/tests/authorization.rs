@@ -215,10 +215,13 @@ fn model(written: &Written, index: usize) -> Authorization {
 
 // ---- The request --------------------------------------------------------------------------------------------------------------------
 
+/// A token as issuer and subject, groups, audiences and presenter.
+type Shown = (Option<&'static str>, Vec<&'static str>, Vec<&'static str>, Option<&'static str>);
+
 #[derive(Debug, Clone)]
 struct Call {
     peer: Option<&'static str>,
-    token: Option<(Option<&'static str>, Vec<&'static str>, Vec<&'static str>, Option<&'static str>)>,
+    token: Option<Shown>,
     ip: &'static str,
     remote: &'static str,
     port: u16,
@@ -258,7 +261,7 @@ type Facts = BTreeMap<&'static str, Vec<Option<String>>>;
 
 fn facts(call: &Call) -> Facts {
     let mut facts = Facts::new();
-    let mut tell = |about, value: &str| facts.entry(about).or_insert_with(Vec::new).push(Some(value.to_owned()));
+    let mut tell = |about, value: &str| facts.entry(about).or_default().push(Some(value.to_owned()));
     if let Some(id) = call.peer {
         let parts: Vec<&str> = id.split('/').collect();
         tell("principal", id);
@@ -284,7 +287,7 @@ fn facts(call: &Call) -> Facts {
         tell("host", &host.to_lowercase());
         tell("host", host.to_lowercase().split(':').next().expect("host"));
         for value in headers {
-            facts.entry("header").or_insert_with(Vec::new).push(std::str::from_utf8(value).ok().map(str::to_owned));
+            facts.entry("header").or_default().push(std::str::from_utf8(value).ok().map(str::to_owned));
         }
     }
     facts

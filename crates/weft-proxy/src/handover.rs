@@ -10,12 +10,14 @@ use std::{
 };
 use weft_wire::handover::Sockets;
 
+type Labelled = Arc<Mutex<BTreeMap<String, Vec<TcpListener>>>>;
+
 /// Listeners by what they are for: `inbound/<port>`, `outbound/<n>`, `explicit/<host>/<port>`, `http-proxy`, `gateway/<address>`.
 #[derive(Debug, Clone, Default)]
 pub struct Listening {
     /// Copies, when they may be asked for.
-    own: Option<Arc<Mutex<BTreeMap<String, Vec<TcpListener>>>>>,
-    inherited: Arc<Mutex<BTreeMap<String, Vec<TcpListener>>>>,
+    own: Option<Labelled>,
+    inherited: Labelled,
 }
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -111,6 +111,9 @@ impl<'a> Outcome<'a> {
     }
 }
 
+/// The outcome and the values of the custom dimensions.
+type CustomKey = (u64, Vec<String>);
+
 /// An edge with its counts: a worker's own.
 #[derive(Debug)]
 pub struct Edge {
@@ -118,7 +121,7 @@ pub struct Edge {
     /// The series of each outcome: usually one or two.
     series: RefCell<Vec<(u64, Arc<Series>)>>,
     /// Those with custom dimensions.
-    custom: RefCell<HashMap<(u64, Vec<String>), Arc<Series>>>,
+    custom: RefCell<HashMap<CustomKey, Arc<Series>>>,
     counts: RefCell<EdgeCounts>,
     reported_s: Cell<u32>,
 }

@@ -167,7 +167,10 @@ impl ClientTls {
         let handshake = async {
             match self.mesh {
                 true => Records::connect(stream, config, name).await.map(TlsStream::Mesh),
-                false => TlsConnector::from(config).connect(name, ReadAhead::new(stream)).await.map(|stream| TlsStream::Public(Box::new(stream.into()))),
+                false => TlsConnector::from(config)
+                    .connect(name, ReadAhead::new(stream))
+                    .await
+                    .map(|stream| TlsStream::Public(Box::new(stream.into()))),
             }
         };
         let handshake = tokio::time::timeout_at(deadline, Box::pin(handshake));

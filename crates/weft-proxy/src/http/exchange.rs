@@ -2,8 +2,9 @@
 
 use super::{
     Connection, Scope,
-    body::Lasting, grpc_web::Web,
+    body::Lasting,
     grpc_messages::Received,
+    grpc_web::Web,
     headers,
     normalize::Target,
     trace::{self, Begun},

@@ -17,10 +17,10 @@ mod pool;
 mod rewrite;
 mod upstream;
 
+mod grpc_web;
 mod mirror;
 mod side_call;
 mod tunnel;
-mod grpc_web;
 mod websocket;
 
 mod connection;

@@ -93,7 +93,7 @@ impl Exports {
                     .counter("weft_telemetry_dropped_total", help, &[("signal", export.signal())])
                     .add(std::mem::take(&mut queue.dropped));
             }
-            if !queue.under_way.get() && !(queue.spans.is_empty() && queue.logs.is_empty()) {
+            if !queue.under_way.get() && (!queue.spans.is_empty() || !queue.logs.is_empty()) {
                 queue.under_way.set(true);
                 let (spans, logs) = (std::mem::take(&mut queue.spans), std::mem::take(&mut queue.logs));
                 batches.push(Batch { export: export.clone(), spans, logs, under_way: UnderWay(queue.under_way.clone()) });

@@ -112,7 +112,7 @@ async fn loops_of_aliases_and_endless_answers_end() {
     assert!(matches!(resolver.lookup("db.example").await, Err(ResolveError::NoAnswer { .. })));
 
     let many = |question: &Message| {
-        (0..=255).map(|n| a(&question.queries[0].name().to_ascii().trim_end_matches('.').to_owned(), 0, [192, 0, 2, n])).collect::<Vec<_>>()
+        (0..=255).map(|n| a(question.queries[0].name().to_ascii().trim_end_matches('.'), 0, [192, 0, 2, n])).collect::<Vec<_>>()
     };
     let resolver = server(move |question, tcp| {
         let mut whole = answer(question, many(question));

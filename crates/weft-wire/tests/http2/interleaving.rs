@@ -128,7 +128,10 @@ async fn one(seed: u64) {
         })
         .collect();
     for request in all {
-        tokio::time::timeout(Duration::from_secs(60), request).await.unwrap_or_else(|_| panic!("stuck with seed {seed}")).expect("joins");
+        tokio::time::timeout(Duration::from_secs(60), request)
+            .await
+            .unwrap_or_else(|_| unreachable!("stuck with seed {seed}"))
+            .expect("joins");
     }
 }
 
