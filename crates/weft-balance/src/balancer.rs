@@ -19,6 +19,8 @@ pub struct Pick<'a> {
     pub rolls: (u32, u32),
     /// Endpoints tried before, which a retry avoids while there are others.
     pub tried: &'a [EndpointId],
+    /// Endpoints tried before, whose localities a retry leaves while others have usable endpoints.
+    pub left: &'a [EndpointId],
     /// Hash of the request, for the algorithms that go by it.
     pub hash: Option<u64>,
 }
@@ -162,6 +164,11 @@ impl Balancer {
             Some(hash) => self.by_hash(level, hash, &[])?,
             None => self.by_algorithm(level, chance, pick)?,
         };
+        if !pick.left.is_empty()
+            && let Some(remote) = self.elsewhere(chance, pick)
+        {
+            return Some(remote);
+        }
         if pick.tried.is_empty() || !pick.tried.contains(&self.plan.hosts[first].id) {
             return Some(first);
         }
@@ -234,6 +241,22 @@ impl Balancer {
         let start = near.iter().position(|at| *at == first).map_or(0, |p| p + 1);
         let round = near[start..].iter().chain(&near[..start]);
         round.copied().find(|at| free(at)).or_else(|| self.plan.levels.iter().flat_map(members).find(|at| free(at)))
+    }
+
+    /// A usable endpoint in a locality that none of `left` is in: of the first level that has one.
+    fn elsewhere(&self, chance: u64, pick: &Pick<'_>) -> Option<usize> {
+        let hosts = &self.plan.hosts;
+        let localities: Vec<&str> =
+            pick.left.iter().filter_map(|id| Some(hosts[self.plan.place_of(*id)?].endpoint.locality.as_str())).collect();
+        let fits = |at: &usize| {
+            let host = &hosts[*at];
+            self.open[*at] && !pick.tried.contains(&host.id) && !localities.contains(&host.endpoint.locality.as_str())
+        };
+        self.plan.levels.iter().find_map(|level| {
+            let found: Vec<usize> = level.groups.iter().flat_map(|group| group.members.iter().copied()).filter(fits).collect();
+            let roll = usize::try_from(stir(chance) >> 32).unwrap_or_default();
+            found.get(roll.checked_rem(found.len())?).copied()
+        })
     }
 
     fn why_none(&self, now: Duration) -> NoEndpoint {

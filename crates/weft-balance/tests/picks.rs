@@ -60,7 +60,7 @@ fn a_pick_allocates_nothing() {
             let now = Duration::from_millis(n + 1);
             let rolls = (n.wrapping_mul(2_654_435_761) as u32, n.wrapping_mul(40_503) as u32);
             let hash = Some(n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
-            let (id, _) = balancer.pick(&Pick { now, rolls, tried: &[], hash }).expect("one");
+            let (id, _) = balancer.pick(&Pick { now, rolls, tried: &[], left: &[], hash }).expect("one");
             balancer.started(id);
             balancer.observed(id, Outcome::Status(200), now);
             balancer.measured(id, Duration::from_millis(3), now);

@@ -174,6 +174,7 @@ fn provider(linker: &mut Linker<'_>, document: &Document, spec: &istio::Authoriz
         protocol: ExternalProtocol::Grpc { request_headers: Vec::new() },
         timeout_ms: 0,
         fail_open: false,
+        clear_route_cache: false,
         status_on_error: 403,
         body: None,
         origin: document.origin.clone(),

@@ -20,6 +20,9 @@ pub struct ExternalAuthorization {
     pub fail_open: bool,
     /// Status when it gives no answer.
     pub status_on_error: u16,
+    /// Are routes matched by the headers that it set? Else by those that the request came with.
+    #[serde(default, skip_serializing_if = "crate::is_default")]
+    pub clear_route_cache: bool,
     /// How much of the body it sees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub body: Option<CheckedBody>,

@@ -162,15 +162,16 @@ impl Upstream {
 
     /// The next endpoint.
     pub(crate) fn pick(self: &Rc<Self>, now: Instant, rolls: (u32, u32), tried: &[EndpointId]) -> Result<Rc<Chosen>, Reject> {
-        self.pick_by(now, rolls, tried, None)
+        self.pick_by(now, rolls, tried, &[], None)
     }
 
-    /// As `pick`, for a request with this hash.
+    /// As `pick`, for a request with this hash that leaves the localities of `left`.
     pub(crate) fn pick_by(
         self: &Rc<Self>,
         now: Instant,
         rolls: (u32, u32),
         tried: &[EndpointId],
+        left: &[EndpointId],
         hash: Option<u64>,
     ) -> Result<Rc<Chosen>, Reject> {
         let mut balancer = self.balancer.borrow_mut();
@@ -181,7 +182,7 @@ impl Upstream {
                 entry.checks.used(now);
             }
         }
-        match balancer.pick(&Pick { now, rolls, tried, hash }) {
+        match balancer.pick(&Pick { now, rolls, tried, left, hash }) {
             Ok((id, endpoint)) => Ok(self.pooled(id, endpoint)),
             Err(why) => {
                 let reason = match why {

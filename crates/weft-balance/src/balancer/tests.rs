@@ -86,7 +86,7 @@ impl Bench {
         (next(), next())
     }
     fn pick(&mut self, tried: &[EndpointId], hash: Option<u64>) -> Result<(EndpointId, u16), NoEndpoint> {
-        let pick = Pick { now: self.now, rolls: self.rolls(), tried, hash };
+        let pick = Pick { now: self.now, rolls: self.rolls(), tried, left: &[], hash };
         self.balancer.pick(&pick).map(|(id, e)| (id, port(e)))
     }
     fn picks(&mut self, n: usize) -> Vec<u16> {
@@ -211,6 +211,21 @@ fn a_retry_goes_elsewhere_while_there_is_an_elsewhere() {
     }
 }
 
+#[test]
+fn a_retry_that_may_go_far_leaves_the_localities_that_failed() {
+    let endpoints = [at(1, 1, "r/a"), at(2, 1, "r/a"), at(3, 1, "r/b")];
+    let mut b = Bench::new(cluster(Balancing::RoundRobin), &endpoints);
+    let tried = [b.id(1)];
+    let pick = |b: &mut Bench, left: &[EndpointId]| {
+        let pick = Pick { now: b.now, rolls: b.rolls(), tried: &tried, left, hash: None };
+        b.balancer.pick(&pick).map(|(_, e)| port(e)).expect("usable")
+    };
+    assert!((0..20).all(|_| pick(&mut b, &tried) == 3), "the other locality");
+    assert!((0..20).any(|_| pick(&mut b, &[]) == 2), "without, the neighbour will do");
+    b.update(&endpoints[..2]);
+    assert!((0..20).all(|_| pick(&mut b, &tried) == 2), "there is no other locality");
+}
+
 fn hashed(balancing: Balancing, size: u32) -> Cluster {
     Cluster { hash: Some(HashPolicy { on: HashKey::SourceIp, size }), ..cluster(balancing) }
 }
@@ -270,7 +285,7 @@ fn workers_share_what_they_saw() {
     assert_eq!([fail(&mut one.balancer), fail(&mut other)], [EjectionChange::None; 2]);
     assert_ne!(fail(&mut one.balancer), EjectionChange::None, "three in all");
     for rolls in 0..20 {
-        let pick = Pick { now, rolls: (rolls << 28, 0), tried: &[], hash: None };
+        let pick = Pick { now, rolls: (rolls << 28, 0), tried: &[], left: &[], hash: None };
         assert_eq!(port(other.pick(&pick).expect("usable").1), 2);
     }
 }

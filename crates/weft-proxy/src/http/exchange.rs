@@ -49,6 +49,8 @@ pub(crate) struct Exchange {
     pub answered: Option<std::time::Duration>,
     /// Headers that the answer gets from an external authorization service.
     pub answer_headers: Vec<(http::HeaderName, HeaderValue)>,
+    /// Headers that routes are matched by, where a service changed others since.
+    pub routed_by: Option<Box<http::HeaderMap>>,
     /// Both sides of an accepted upgrade, until the tunnel between them starts.
     pub tunnel: Option<(OnUpgrade, OnUpgrade)>,
 }
@@ -259,6 +261,7 @@ impl Exchange {
             standing: None,
             answered: None,
             answer_headers: Vec::new(),
+            routed_by: None,
             tunnel: None,
         })
     }

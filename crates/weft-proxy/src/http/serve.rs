@@ -132,7 +132,12 @@ async fn outbound(
     }
     // Before a route is looked for: who may not enter learns nothing of what is inside.
     let permit = permit_to_leave(conn, &config, &mut parts, &mut target, &mut body, exchange).await?;
+    // The route is that of the request as it came, unless the service that changed its headers asks for another look.
+    let changed = exchange.routed_by.take().map(|came| std::mem::replace(&mut parts.headers, *came));
     let found = destination::route(conn, config, &parts, &target).await?;
+    if let Some(changed) = changed {
+        parts.headers = changed;
+    }
     let (config, route) = (found.config, found.route);
     exchange.facts.route = Some(route.clone());
     exchange.facts.cors = route.cors.as_ref().and_then(|c| c.response_headers(&parts.headers));

@@ -434,8 +434,9 @@ impl Sending<'_> {
             exchange.lasting.admitted = Some(course.upstream.admit()?);
         }
         let tried: &[EndpointId] = if self.route.retry.as_ref().is_some_and(|r| r.repeat_hosts) { &[] } else { &course.tried };
+        let left: &[EndpointId] = if self.route.retry.as_ref().is_some_and(|r| r.remote_localities) { &course.tried } else { &[] };
         let rolls = (self.worker.roll(), self.worker.roll());
-        let chosen = course.upstream.pick_by(clock::now(), rolls, tried, self.affinity.hash)?;
+        let chosen = course.upstream.pick_by(clock::now(), rolls, tried, left, self.affinity.hash)?;
         let (from, to) = exchange.addresses();
         let chosen = course.upstream.for_client(chosen, from, to);
         exchange.facts.chosen = Some(chosen.clone());

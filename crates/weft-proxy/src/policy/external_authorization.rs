@@ -32,6 +32,12 @@ pub(super) struct Edits {
     pub downstream: Vec<(HeaderName, HeaderValue)>,
 }
 
+impl Edits {
+    fn touch_the_request(&self) -> bool {
+        !self.set.is_empty() || !self.remove.is_empty()
+    }
+}
+
 /// A refusal in the words of the service, or because it gave none.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -81,7 +87,14 @@ pub(crate) async fn ask_providers(
             }
         };
         match ask(conn, config, provider, parts, target, sent, size).await {
-            Ok(Said::Allowed(edits)) => apply(edits, parts, exchange),
+            Ok(Said::Allowed(edits)) => {
+                if provider.clear_route_cache {
+                    exchange.routed_by = None;
+                } else if exchange.routed_by.is_none() && edits.touch_the_request() {
+                    exchange.routed_by = Some(Box::new(parts.headers.clone()));
+                }
+                apply(edits, parts, exchange);
+            }
             Ok(Said::Denied { status, headers, body }) => {
                 let decision = decision(format!("provider {} refused", provider.name));
                 let refusal = Refusal { status, headers, body: Some(body), details: details::EXT_AUTHZ_DENIED, decision };

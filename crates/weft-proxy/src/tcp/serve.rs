@@ -125,7 +125,7 @@ async fn forward_to(
     // Of an opaque connection only the caller's address can be hashed.
     let hash = Affinity::of(upstream, &http::HeaderMap::new(), None, conn.peer_address.ip(), || conn.worker.random()).hash;
     loop {
-        let chosen = upstream.pick_by(clock::now(), (conn.worker.roll(), conn.worker.roll()), &tried, hash)?;
+        let chosen = upstream.pick_by(clock::now(), (conn.worker.roll(), conn.worker.roll()), &tried, &[], hash)?;
         let chosen = upstream.for_client(chosen, conn.peer_address, conn.local_address);
         record.destination = Party {
             workload: chosen.endpoint.workload_name.clone(),

@@ -263,3 +263,38 @@ async fn nobody_outside_steers_retries_or_deadlines() {
         assert_eq!(answer.header(&format!("x-saw-{name}")), "", "{name}");
     }
 }
+
+#[tokio::test]
+async fn a_route_is_looked_up_again_only_where_the_service_that_authorizes_asks_for_it() {
+    let pair = Pair::new(echo_program(false).await);
+    let service = crate::fixture::program(false, |_| async {
+        let mut response = crate::fixture::text(200, "");
+        response.headers_mut().insert("x-tier", "gold".parse().expect("value"));
+        response
+    })
+    .await;
+    const ASK: &str = "outbound|9191||ask.default.svc.cluster.local";
+    let values = |clear: bool| {
+        let provider = json!({
+            "name": "ask", "cluster": ASK, "protocol": { "http": { "to_upstream": [{ "exact": "x-tier" }] } }, "timeout_ms": 5000,
+            "status_on_error": 403, "clear_route_cache": clear, "origin": origin("ConfigMap", 4)
+        });
+        let gold = json!({ "matches": [{ "headers": [{ "name": "x-tier", "value": { "exact": "gold" } }] }], "action": { "respond": { "status": 200, "body": "gold" } } });
+        let routes = vec![route(&[("", 1)], gold), route(&[("", 1)], json!({}))];
+        vec![
+            listeners(&[(80, "*", json!({}))]),
+            json!({ "type": "RouteTable", "value": { "name": "gateway/80", "hosts": [{ "hosts": ["*"], "routes": routes }] } }),
+            cluster("", json!({})),
+            endpoints("", &[(pair.server.address, Some("reviews"))]),
+            json!({ "type": "Authorization", "value": { "name": "default/ask", "action": "CUSTOM", "rules": [{ "origin": origin("AuthorizationPolicy", 8) }], "provider": provider, "origin": origin("AuthorizationPolicy", 1) } }),
+            json!({ "type": "Cluster", "value": { "name": ASK, "protocol": "HTTP", "origin": origin("Service", 3) } }),
+            json!({ "type": "Endpoints", "value": { "cluster": ASK, "endpoints": [{ "address": service.to_string() }] } }),
+        ]
+    };
+    let proxy = gateway(&pair.mesh, values(false));
+    let at = opened(&proxy, 80).await.expect("open");
+    let answer = send(at, get("shop.example", "/a")).await;
+    assert_eq!((answer.body.as_str(), answer.header("x-saw-x-tier")), ("GET /a shop.example 0", "gold"), "the upstream sees the header");
+    publish(&proxy.shared, values(true));
+    assert_eq!(send(at, get("shop.example", "/a")).await.body, "gold");
+}

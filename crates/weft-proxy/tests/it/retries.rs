@@ -227,3 +227,23 @@ async fn a_broken_answer_is_never_sent_again() {
     let record = pair.client.record(|_| true).await;
     assert_eq!(record.flags, [ResponseFlag::UpstreamClosed]);
 }
+
+#[tokio::test]
+async fn retry_remote_localities_leaves_the_locality_that_failed() {
+    let pair = Pair::new(echo_program(false).await);
+    let (bad, count) = flaky(1_000).await;
+    let (near, far) = (bad, echo_program(false).await);
+    let also_near = flaky(1_000).await;
+    let at = |address: SocketAddr, locality: &str| json!({ "address": address.to_string(), "locality": locality });
+    let endpoints = json!({ "type": "Endpoints", "value": { "cluster": crate::fixture::cluster_name(""), "endpoints":
+        [at(near, "region/near"), at(also_near.0, "region/near"), at(far, "region/far")] } });
+    let rule = json!({ "retry": { "attempts": 1, "on": { "fiveXx": true }, "backoff_ms": 1, "remote_localities": true } });
+    publish(
+        &pair.client.shared,
+        vec![service("HTTP"), table(vec![route(&[("", 1)], rule)]), cluster("", json!({ "balancing": "ROUND_ROBIN" })), endpoints],
+    );
+    for _ in 0..12 {
+        assert_eq!(send(pair.client.address, get("/")).await.status, 200, "the second attempt is in the other locality");
+    }
+    assert!(count.load(Relaxed) + also_near.1.load(Relaxed) > 0, "the first attempt went to the near ones too");
+}
