@@ -34,3 +34,6 @@ mod routing;
 mod side;
 mod tcp;
 mod telemetry;
+
+mod bypass;
+mod header_trust;
