@@ -11,9 +11,12 @@ use crate::{
 use std::sync::Arc;
 use weft_api::{Document, Resource, Spanned, gateway_api};
 use weft_model::{
-    HeaderEdits, HostPattern, HttpMatch, HttpRoute, NamedMatch, Origin, PathMatch, PathRewrite, Ppm, Redirect, RedirectPort, Retry,
-    RetryOn, Rewrite, RouteAction, StringMatch, limits::RETRY_ATTEMPTS_MAX,
+    CheckedBody, ClusterName, ExternalAuthorization, ExternalProtocol, HeaderEdits, HostPattern, HttpMatch, HttpRoute, NamedMatch, Origin,
+    PathMatch, PathRewrite, Ppm, Redirect, RedirectPort, Retry, RetryOn, Rewrite, RouteAction, StringMatch, limits::RETRY_ATTEMPTS_MAX,
 };
+
+/// Longest wait for a service that decides, in milliseconds: Gateway API names none.
+const EXTERNAL_AUTH_TIMEOUT_MS: u64 = 10_000;
 
 /// A route, ready to be attached.
 pub(crate) struct ApiRoute<'a> {
@@ -255,6 +258,54 @@ fn mirrored(
     (backend(linker, grants, rule, &reference, at), share(mirror))
 }
 
+/// A service that decides. One that does not exist lets nothing through.
+fn external_auth(
+    linker: &mut Linker<'_>,
+    grants: &Grants<'_>,
+    rule: &Rule<'_>,
+    spec: &gateway_api::HttpExternalAuthFilter,
+    at: &Origin,
+) -> ExternalAuthorization {
+    let b = &spec.backend_ref;
+    let reference = Reference { group: b.group(), kind: b.kind(), namespace: b.namespace.as_deref(), name: &b.name, port: b.port };
+    let cluster = match backend(linker, grants, rule, &reference, at) {
+        Destination::Service { host, port: Some(port), subset } => Some(ClusterName { host, port, subset }),
+        Destination::Service { .. } | Destination::Invalid { .. } => None,
+    };
+    let names = |list: &[String]| list.iter().map(|name| StringMatch::Exact(name.to_ascii_lowercase())).collect::<Vec<_>>();
+    let protocol = match spec.protocol {
+        gateway_api::ExternalAuthProtocol::Grpc => {
+            ExternalProtocol::Grpc { request_headers: spec.grpc.as_ref().map(|g| names(&g.allowed_headers)).unwrap_or_default() }
+        }
+        gateway_api::ExternalAuthProtocol::Http => {
+            let http = spec.http.as_ref();
+            let mut request_headers = vec![StringMatch::Exact("authorization".into())];
+            request_headers.extend(http.into_iter().flat_map(|h| names(&h.allowed_headers)));
+            let to_upstream = http.map(|h| names(&h.allowed_response_headers)).unwrap_or_default();
+            ExternalProtocol::Http {
+                path_prefix: http.and_then(|h| h.path.clone()).unwrap_or_default(),
+                request_headers,
+                additional_headers: Vec::new(),
+                to_upstream: if to_upstream.is_empty() { vec![StringMatch::Present] } else { to_upstream },
+                to_downstream_on_allow: Vec::new(),
+                to_downstream_on_deny: Vec::new(),
+            }
+        }
+    };
+    let body = spec.forward_body.as_ref().map(|b| b.max_size).filter(|size| *size > 0);
+    ExternalAuthorization {
+        name: b.name.clone(),
+        status_on_error: if cluster.is_some() { 403 } else { 500 },
+        cluster,
+        protocol,
+        timeout_ms: EXTERNAL_AUTH_TIMEOUT_MS,
+        fail_open: false,
+        clear_route_cache: false,
+        body: body.map(|size| CheckedBody { bytes_max: size.into(), partial: true, as_bytes: false }),
+        origin: at.clone(),
+    }
+}
+
 fn path_modifier(path: &gateway_api::PathModifier) -> PathRewrite {
     match path {
         gateway_api::PathModifier::ReplaceFullPath(full) => PathRewrite::Full(full.clone()),
@@ -283,7 +334,10 @@ fn base(linker: &mut Linker<'_>, grants: &Grants<'_>, rule: &Rule<'_>) -> Linked
             gateway_api::Filter::UrlRewrite(rewrite) => linked.route.rewrite = url_rewrite(rewrite),
             gateway_api::Filter::RequestMirror(mirror) => linked.mirrors.push(mirrored(linker, grants, rule, mirror, &at)),
             gateway_api::Filter::Cors(cors) => linked.route.cors = Some(Box::new(crate::cors::of_gateway_api(linker, cors, &at))),
-            gateway_api::Filter::ExternalAuth(_) | gateway_api::Filter::ExtensionRef(_) => {
+            gateway_api::Filter::ExternalAuth(spec) => {
+                linked.route.external_auth = Some(Box::new(external_auth(linker, grants, rule, spec, &at)));
+            }
+            gateway_api::Filter::ExtensionRef(_) => {
                 linker.report(diag::filter_unsupported(at));
                 unsupported = true;
             }

@@ -176,6 +176,7 @@ impl Projector<'_> {
                 self.targets(targets);
             }
             self.clusters.extend(route.mirrors.iter().map(|m| m.cluster.clone()));
+            self.clusters.extend(route.external_auth.as_ref().and_then(|asked| asked.cluster.clone()));
             if let Some(FallbackTo::Backend(target)) = route.fallback.as_ref().map(|f| &f.to) {
                 self.targets(std::slice::from_ref(&**target));
             }

@@ -406,6 +406,9 @@ pub struct HttpRoute {
     /// What takes over when the backend fails.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Box<Fallback>>,
+    /// A service that is asked whether a request may go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_auth: Option<Box<crate::ExternalAuthorization>>,
     /// Cross-origin rules.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cors: Option<Box<Cors>>,
@@ -435,6 +438,7 @@ impl HttpRoute {
             retry: None,
             hedging: None,
             fallback: None,
+            external_auth: None,
             cors: None,
             fault: Fault::default(),
             mirrors: Vec::new(),

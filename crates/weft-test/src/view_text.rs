@@ -264,6 +264,7 @@ pub(crate) fn route_does(route: &HttpRoute) -> String {
         let grpc = a.grpc_status.map(|g| format!(" grpc {g}")).unwrap_or_default();
         format!("abort {}{grpc} for {}", a.status, percent(a.share))
     }));
+    parts.extend(route.external_auth.as_ref().map(|asked| format!("ask {}", ModelJson::from((**asked).clone()).0)));
     parts.extend(route.mirrors.iter().map(|m| format!("mirror {} {}", m.cluster, percent(m.share))));
     parts.push(place(&route.origin));
     parts.join(" ")

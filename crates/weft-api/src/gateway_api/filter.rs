@@ -20,8 +20,8 @@ pub enum Filter {
     UrlRewrite(UrlRewrite),
     /// Cross-origin rules.
     Cors(HttpCorsFilter),
-    /// Ask another service: read, not acted on yet. A request must not pass as if it had been asked.
-    ExternalAuth(serde_json::Value),
+    /// Ask another service.
+    ExternalAuth(HttpExternalAuthFilter),
     /// A filter of the implementation's own: Weft has none yet.
     ExtensionRef(LocalReference),
 }
@@ -77,7 +77,7 @@ choice! {
         /// A filter of the implementation's own.
         ExtensionRef = "ExtensionRef",
     }
-    later ["ExternalAuth", "ExtensionRef"]
+    later ["ExtensionRef"]
 }
 
 object! {
@@ -98,9 +98,63 @@ object! {
         /// Body of that type.
         cors: Option<HttpCorsFilter> = "cors",
         /// Body of that type.
-        external_auth: Option<serde_json::Value> = "externalAuth",
+        external_auth: Option<HttpExternalAuthFilter> = "externalAuth",
         /// Body of that type.
         extension_ref: Option<LocalReference> = "extensionRef",
+    }
+}
+
+choice! {
+    /// How a service that decides is asked.
+    pub enum ExternalAuthProtocol {
+        /// Over HTTP.
+        Http = "HTTP",
+        /// Over gRPC (`envoy.service.auth.v3.Authorization`).
+        Grpc = "GRPC",
+    }
+}
+
+object! {
+    /// A service that decides whether a request may go on.
+    pub struct HttpExternalAuthFilter {
+        /// How it is asked.
+        protocol: ExternalAuthProtocol = "protocol",
+        /// The service.
+        backend_ref: BackendObjectReference = "backendRef",
+        /// Settings of the protocol.
+        grpc: Option<GrpcAuthConfig> = "grpc",
+        /// Settings of the protocol.
+        http: Option<HttpAuthConfig> = "http",
+        /// How much of the body it sees; absent: nothing.
+        forward_body: Option<ForwardBodyConfig> = "forwardBody",
+    }
+}
+
+object! {
+    /// How a gRPC service is asked.
+    pub struct GrpcAuthConfig {
+        /// Headers of the request that it sees; none: all.
+        allowed_headers: Vec<String> = "allowedHeaders",
+    }
+}
+
+object! {
+    /// How an HTTP service is asked.
+    pub struct HttpAuthConfig {
+        /// Put before the path.
+        path: Option<String> = "path",
+        /// Headers of the request that it sees, besides Host, Content-Length and Authorization.
+        allowed_headers: Vec<String> = "allowedHeaders",
+        /// Headers of its answer that an allowed request gets; none: all.
+        allowed_response_headers: Vec<String> = "allowedResponseHeaders",
+    }
+}
+
+object! {
+    /// How much of a body goes into a check.
+    pub struct ForwardBodyConfig {
+        /// Longest, in bytes; a longer body is cut. 0: nothing.
+        max_size: u16 = "maxSize",
     }
 }
 

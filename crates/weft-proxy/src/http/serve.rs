@@ -13,8 +13,8 @@ use crate::{
     destination,
     limits::{COPIES_MAX, SENDS_MAX},
     policy::{
-        Affinity, Authenticated, Caller, Covered, Deadline, Judgement, PLAIN_TEXT, Permit, SecondBackend, admit, ask_providers,
-        authenticate, authorize, authorize_at_gateway, cors, fallback, fault,
+        Affinity, Authenticated, Caller, Covered, Deadline, Judgement, PLAIN_TEXT, Permit, SecondBackend, admit, ask_for_route,
+        ask_providers, authenticate, authorize, authorize_at_gateway, cors, fallback, fault,
     },
     worker::Config,
 };
@@ -144,6 +144,10 @@ async fn outbound(
     let own = matches!(conn.scope, Scope::Gateway { .. }).then(|| conn.port());
     let service = config.snapshot.admission.is_some().then(|| found.service.clone()).flatten();
     exchange.called(found.service);
+    if route.external_auth.is_some() {
+        // Boxed: rare.
+        Box::pin(ask_for_route(conn, &config, &route, &mut parts, &target, &mut body, exchange)).await?;
+    }
     admission(conn, &config, Covered { own, route: Some(&route), service: service.as_deref() }, &parts, &target, exchange).await?;
     fault(conn, &route, exchange).await?;
     // A planned delay is not the upstream's: the time-out starts after it (Envoy's order of filters).

@@ -11,7 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 use http_body_util::BodyExt as _;
 use std::{rc::Rc, time::Duration};
-use weft_model::{AuthorizationAction, CheckedBody, ExternalAuthorization, ExternalProtocol, Origin, StringMatch, custom};
+use weft_model::{AuthorizationAction, CheckedBody, ExternalAuthorization, ExternalProtocol, HttpRoute, Origin, StringMatch, custom};
 use weft_telemetry::{PolicyDecision, details};
 
 /// What the service said.
@@ -73,43 +73,80 @@ pub(crate) async fn ask_providers(
     // A policy without a provider was not asked: authorization sees that and refuses.
     let complete = !config.snapshot.policies.iter().any(|p| p.action == AuthorizationAction::Custom && p.provider.is_none());
     for (policy, rule, provider) in &asked {
-        let decision = |reason: String| PolicyDecision { policy: policy.clone(), allowed: false, origin: rule.clone(), reason };
-        let refuse = |refusal: Refusal, exchange: &mut Exchange| {
-            exchange.record.policy = Some(refusal.decision.clone());
-            Reject::External(Box::new(refusal))
+        let by = By { policy, rule, provider };
+        let Some(edits) = by.ask(conn, config, parts, target, body, exchange).await? else { continue };
+        if provider.clear_route_cache {
+            exchange.routed_by = None;
+        } else if exchange.routed_by.is_none() && edits.touch_the_request() {
+            exchange.routed_by = Some(Box::new(parts.headers.clone()));
+        }
+        apply(edits, parts, exchange);
+    }
+    Ok(!asked.is_empty() && complete)
+}
+
+/// Asks the service that the route names, if it names one.
+pub(crate) async fn ask_for_route(
+    conn: &Rc<Connection>,
+    config: &Config,
+    route: &HttpRoute,
+    parts: &mut Parts,
+    target: &Target,
+    body: &mut Incoming,
+    exchange: &mut Exchange,
+) -> Result<(), Reject> {
+    let Some(provider) = &route.external_auth else { return Ok(()) };
+    let by = By { policy: &route.name, rule: &provider.origin, provider };
+    if let Some(edits) = by.ask(conn, config, parts, target, body, exchange).await? {
+        apply(edits, parts, exchange);
+    }
+    Ok(())
+}
+
+/// Who asks whom, and the line that says so.
+struct By<'a> {
+    policy: &'a str,
+    rule: &'a Origin,
+    provider: &'a ExternalAuthorization,
+}
+
+impl By<'_> {
+    /// What an allowed request gets; `None` where it goes on without an answer.
+    async fn ask(
+        &self,
+        conn: &Rc<Connection>,
+        config: &Config,
+        parts: &Parts,
+        target: &Target,
+        body: &mut Incoming,
+        exchange: &mut Exchange,
+    ) -> Result<Option<Edits>, Reject> {
+        let provider = self.provider;
+        let mut refuse = |status, headers, body, details, reason| {
+            let decision = PolicyDecision { policy: self.policy.to_owned(), allowed: false, origin: self.rule.clone(), reason };
+            exchange.record.policy = Some(decision.clone());
+            Reject::External(Box::new(Refusal { status, headers, body, details, decision }))
         };
         let (sent, size) = match checked_body(provider.body, body).await {
             Ok(read) => read,
-            Err(why) => {
-                let decision = decision(why.into());
-                let refusal = Refusal { status: 413, headers: Vec::new(), body: None, details: details::EXT_AUTHZ_DENIED, decision };
-                return Err(refuse(refusal, exchange));
-            }
+            Err(why) => return Err(refuse(413, Vec::new(), None, details::EXT_AUTHZ_DENIED, why.into())),
         };
         match ask(conn, config, provider, parts, target, sent, size).await {
-            Ok(Said::Allowed(edits)) => {
-                if provider.clear_route_cache {
-                    exchange.routed_by = None;
-                } else if exchange.routed_by.is_none() && edits.touch_the_request() {
-                    exchange.routed_by = Some(Box::new(parts.headers.clone()));
-                }
-                apply(edits, parts, exchange);
-            }
+            Ok(Said::Allowed(edits)) => Ok(Some(edits)),
             Ok(Said::Denied { status, headers, body }) => {
-                let decision = decision(format!("provider {} refused", provider.name));
-                let refusal = Refusal { status, headers, body: Some(body), details: details::EXT_AUTHZ_DENIED, decision };
-                return Err(refuse(refusal, exchange));
+                let reason = format!("provider {} refused", provider.name);
+                Err(refuse(status, headers, Some(body), details::EXT_AUTHZ_DENIED, reason))
             }
-            Err(why) if provider.fail_open => tracing::debug!(%why, provider = %provider.name, "let through without an answer"),
+            Err(why) if provider.fail_open => {
+                tracing::debug!(%why, provider = %provider.name, "let through without an answer");
+                Ok(None)
+            }
             Err(why) => {
-                let decision = decision(format!("provider {} gave no answer: {why}", provider.name));
-                let status = provider.status_on_error;
-                let refusal = Refusal { status, headers: Vec::new(), body: None, details: details::EXT_AUTHZ_ERROR, decision };
-                return Err(refuse(refusal, exchange));
+                let reason = format!("provider {} gave no answer: {why}", provider.name);
+                Err(refuse(provider.status_on_error, Vec::new(), None, details::EXT_AUTHZ_ERROR, reason))
             }
         }
     }
-    Ok(!asked.is_empty() && complete)
 }
 
 /// The beginning of the body for the check, and how long all of it is as far as that is known; the body itself loses nothing.

@@ -20,7 +20,7 @@ mod fault;
 pub(crate) use authorization::{Caller, Judgement, PLAIN_TEXT, Permit, authorize, authorize_at_gateway};
 pub(crate) use balancing::Affinity;
 pub(crate) use deadline::Deadline;
-pub(crate) use external_authorization::{Refusal, ask_providers};
+pub(crate) use external_authorization::{Refusal, ask_for_route, ask_providers};
 pub(crate) use fallback::SecondBackend;
 pub(crate) use fault::fault;
 pub(crate) use request_authentication::{Authenticated, TokenRules, authenticate};

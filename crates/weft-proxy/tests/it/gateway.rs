@@ -298,3 +298,52 @@ async fn a_route_is_looked_up_again_only_where_the_service_that_authorizes_asks_
     publish(&proxy.shared, values(true));
     assert_eq!(send(at, get("shop.example", "/a")).await.body, "gold");
 }
+
+#[tokio::test]
+async fn a_route_may_name_a_service_that_authorizes_its_requests() {
+    let pair = Pair::new(echo_program(false).await);
+    let service = crate::fixture::program(false, |request: Request<hyper::body::Incoming>| async move {
+        let user = request.headers().get("authorization").and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
+        let mut response = crate::fixture::text(if user == "alice" { 200 } else { 401 }, "who are you");
+        response.headers_mut().insert("x-seen", format!("{} {}", request.uri(), request.headers().len()).parse().expect("value"));
+        response
+    })
+    .await;
+    const ASK: &str = "outbound|9191||ask.default.svc.cluster.local";
+    let provider = |cluster: Value| {
+        json!({ "external_auth": {
+            "name": "ask", "cluster": cluster, "protocol": { "http": { "path_prefix": "/check", "request_headers": [{ "exact": "authorization" }], "to_upstream": [{ "exact": "x-seen" }] } },
+            "timeout_ms": 5000, "status_on_error": 500, "origin": origin("HTTPRoute", 14)
+        }, "matches": [{ "path": { "segmentPrefix": "/ask" } }] })
+    };
+    let values = |cluster: Value, at: Vec<Value>| {
+        let routes = vec![route(&[("", 1)], provider(cluster)), route(&[("", 1)], json!({}))];
+        vec![
+            listeners(&[(80, "*", json!({}))]),
+            json!({ "type": "RouteTable", "value": { "name": "gateway/80", "hosts": [{ "hosts": ["*"], "routes": routes }] } }),
+            crate::fixture::cluster("", json!({})),
+            endpoints("", &[(pair.server.address, Some("reviews"))]),
+            json!({ "type": "Cluster", "value": { "name": ASK, "protocol": "HTTP", "origin": origin("Service", 3) } }),
+            json!({ "type": "Endpoints", "value": { "cluster": ASK, "endpoints": at } }),
+        ]
+    };
+    let mut proxy = gateway(&pair.mesh, values(json!(ASK), vec![json!({ "address": service.to_string() })]));
+    let at = opened(&proxy, 80).await.expect("open");
+    let of = |user: &str, path: &str| {
+        let mut request = get("shop.example", path);
+        request.headers_mut().insert("cookie", "c=1".parse().expect("value"));
+        request.headers_mut().insert("authorization", user.parse().expect("value"));
+        request
+    };
+    let answer = send(at, of("alice", "/ask?q=1")).await;
+    assert_eq!((answer.status, answer.header("x-saw-x-seen")), (200, "/check/ask?q=1 2"), "it sees host and authorization, no cookie");
+    let answer = send(at, of("bob", "/ask")).await;
+    assert_eq!((answer.status, answer.body.as_str()), (401, "who are you"));
+    let record = proxy.record(|r| r.status == 401).await;
+    assert_eq!(record.policy.map(|p| (p.policy, p.origin.line)), Some(("default/test/0".into(), 14)));
+    assert_eq!(send(at, of("bob", "/other")).await.status, 200, "other routes are not asked about");
+    publish(&proxy.shared, values(Value::Null, Vec::new()));
+    assert_eq!(send(at, of("alice", "/ask")).await.status, 500, "a service that does not exist lets nothing through");
+    publish(&proxy.shared, values(json!(ASK), Vec::new()));
+    assert_eq!(send(at, of("alice", "/ask")).await.status, 500, "nor does one that cannot be reached");
+}
