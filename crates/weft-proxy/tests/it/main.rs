@@ -35,5 +35,7 @@ mod side;
 mod tcp;
 mod telemetry;
 
+mod bug_classes;
 mod bypass;
 mod header_trust;
+mod permit;
