@@ -303,6 +303,11 @@ impl ProxyHandle {
         &self.listening
     }
 
+    /// From now on it says that it is not ready. It goes on to serve, until [`ProxyHandle::drain`].
+    pub fn begin_drain(&self) {
+        self.overload.begin_drain();
+    }
+
     /// Stops accepting, lets requests in flight finish, and ends; at the deadline it ends anyway.
     pub async fn drain(mut self, deadline: Duration) -> Drained {
         let drained = match self.drain.take() {

@@ -110,12 +110,15 @@ impl Proxy {
     /// A successor serves on the same sockets, as the same workload: lets requests in flight finish until `deadline`, and ends. It stays
     /// in the catalogue.
     pub async fn retire(self, deadline: Duration) {
+        self.workers.begin_drain();
         drop(self.control);
         self.workers.drain(deadline).await;
     }
 
     /// Leaves the catalogue, lets requests in flight finish until `deadline`, and ends.
     pub async fn drain(self, deadline: Duration) {
+        // Who asks for readiness hears of it before the control plane does, which may be away.
+        self.workers.begin_drain();
         self.control.leave().await;
         self.workers.drain(deadline).await;
     }

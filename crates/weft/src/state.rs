@@ -31,6 +31,9 @@ pub(crate) struct Running {
     pub(crate) gateway: BTreeMap<u16, SocketAddr>,
     /// Version of the program.
     pub(crate) version: String,
+    /// How long its open requests may take to end, in milliseconds.
+    #[serde(default)]
+    pub(crate) drain_ms: u64,
 }
 
 impl StateDir {

@@ -91,6 +91,28 @@ async fn a_thousand_requests_in_flight_survive_a_drain() {
 }
 
 #[tokio::test]
+async fn a_proxy_is_not_ready_from_the_begin_of_its_drain() {
+    let (address, ledger, gate) = ledger_program(false).await;
+    let mesh = Mesh::new();
+    let server = mesh.server("reviews", address, vec![inbound("reviews", address.port(), "STRICT")]);
+    let admin = TcpListener::bind(loopback()).expect("bound");
+    let at = admin.local_addr().expect("address");
+    let mut proxy = life(&mesh, server.address, Vec::new(), Some(admin));
+    let ask = || Request::builder().uri("/healthz/ready").header("host", "localhost").body(Full::default()).expect("legal");
+    assert_eq!(crate::fixture::send(at, ask()).await.status, 200);
+    let open = tokio::spawn(crate::fixture::send(proxy.address, get("/open")));
+    until("it is there", || !ledger.lock().expect("no panic").is_empty()).await;
+    let handle = proxy.handle.take().expect("runs");
+    handle.begin_drain();
+    assert_eq!(crate::fixture::send(at, ask()).await.status, 503, "it still serves, but is not ready");
+    let drain = tokio::spawn(handle.drain(Duration::from_secs(30)));
+    assert_eq!(crate::fixture::send(at, ask()).await.status, 503, "while the request is open");
+    gate.add_permits(10);
+    assert_eq!(open.await.expect("no panic").status, 200);
+    assert_eq!(drain.await.expect("no panic"), Drained::Complete);
+}
+
+#[tokio::test]
 async fn a_drain_ends_at_its_deadline() {
     let (address, _ledger, _gate) = ledger_program(false).await;
     let mut pair = Pair::new(address);
@@ -102,7 +124,7 @@ async fn a_drain_ends_at_its_deadline() {
 }
 
 /// One life of the caller's proxy, with the sockets of the one before.
-fn life(mesh: &Mesh, server: SocketAddr, sockets: handover::Sockets) -> TestProxy {
+fn life(mesh: &Mesh, server: SocketAddr, sockets: handover::Sockets, admin: Option<TcpListener>) -> TestProxy {
     let listening = Listening::new(sockets);
     let listeners = listening.inherited("explicit/reviews/80").unwrap_or_else(|| vec![TcpListener::bind(loopback()).expect("bound")]);
     let address = listeners[0].local_addr().expect("address");
@@ -114,7 +136,7 @@ fn life(mesh: &Mesh, server: SocketAddr, sockets: handover::Sockets) -> TestProx
         cluster("", json!({})),
         endpoints("", &[(server, Some("reviews"))]),
     ];
-    let config = ProxyConfig { name: "productpage".into(), explicit: vec![explicit], listening, ..ProxyConfig::default() };
+    let config = ProxyConfig { name: "productpage".into(), explicit: vec![explicit], listening, admin, ..ProxyConfig::default() };
     mesh.start("productpage", config, address, values)
 }
 
@@ -170,7 +192,7 @@ async fn twenty_upgrades_under_load_lose_refuse_and_reset_nothing() {
     let server = mesh.server("reviews", address, vec![inbound("reviews", address.port(), "STRICT")]);
     let dir = tempfile::tempdir().expect("folder");
     let path = dir.path().join("handover");
-    let mut proxy = life(&mesh, server.address, Vec::new());
+    let mut proxy = life(&mesh, server.address, Vec::new(), None);
     let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let loads: Vec<_> = (0..8).map(|n| tokio::spawn(load(proxy.address, n, n % 2 == 0, stop.clone(), done.clone()))).collect();
     for upgrade in 1..=20 {
@@ -182,7 +204,7 @@ async fn twenty_upgrades_under_load_lose_refuse_and_reset_nothing() {
         let taken = path.clone();
         let taken = tokio::task::spawn_blocking(move || handover::take(&taken)).await.expect("no panic");
         let (sockets, old) = taken.expect("taken").expect("there");
-        let next = life(&mesh, server.address, sockets);
+        let next = life(&mesh, server.address, sockets, None);
         assert_eq!(next.address, proxy.address, "upgrade {upgrade}");
         old.started().expect("said");
         predecessor.await.expect("no panic").expect("handed over");

@@ -47,6 +47,9 @@ pub(crate) struct RunArgs {
     /// Address of the proxy's admin endpoint: metrics, configuration, readiness.
     #[arg(long, default_value = "127.0.0.1:0", value_name = "ADDRESS:PORT")]
     pub(crate) admin: std::net::SocketAddr,
+    /// How long open requests may take to end when the program has ended, e.g. 5s, 500ms.
+    #[arg(long, default_value = "5s", env = "WEFT_TERMINATION_DRAIN_DURATION", value_name = "DURATION", value_parser = crate::up::duration)]
+    pub(crate) drain_duration: std::time::Duration,
     /// The program and its arguments.
     #[arg(last = true, required = true, value_name = "PROGRAM")]
     pub(crate) program: Vec<String>,

@@ -29,7 +29,7 @@ use weft_wire::{
     listen::reuse_port_listeners,
 };
 
-/// How long open requests may take to end when a program or the mesh stops.
+/// How long open requests of the demo, and what is left of a program in its namespaces, may take to end.
 pub(crate) const DRAIN: Duration = Duration::from_secs(5);
 
 /// How long a proxy may take to join the mesh.
@@ -110,7 +110,7 @@ async fn serve(state: StateDir, client: Client, args: RunArgs, capture: Option<(
         never = proxy.follow_health() => match never {},
         never = release_while_idle() => match never {},
     };
-    proxy.drain(DRAIN).await;
+    proxy.drain(args.drain_duration).await;
     if let Seat::Namespace(capture) = seat {
         // What the program left behind ends with its namespaces; a process that clings is not waited for.
         let _ = tokio::time::timeout(DRAIN, capture.shutdown()).await;

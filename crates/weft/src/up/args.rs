@@ -45,6 +45,9 @@ pub(crate) struct UpArgs {
     /// Write the gateway's access log (JSON lines) to this file; `-` is standard error.
     #[arg(long, value_name = "FILE")]
     pub(crate) access_log: Option<PathBuf>,
+    /// How long open requests may take to end when the mesh stops, e.g. 5s, 500ms.
+    #[arg(long, default_value = "5s", env = "WEFT_TERMINATION_DRAIN_DURATION", value_name = "DURATION", value_parser = duration)]
+    pub(crate) drain_duration: Duration,
     /// Log level.
     #[arg(long, default_value = "warn", env = "WEFT_LOG")]
     pub(crate) log: String,
@@ -80,7 +83,7 @@ impl UpArgs {
 }
 
 /// `250ms`, `4s`, `10m`, `24h`, `7d`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let number: u64 = digits.parse().map_err(|_| format!("{text:?} is not a duration such as 24h, 10m or 4s"))?;
     let ms = match &text[digits.len()..] {

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr, TcpListener},
+    time::Duration,
 };
 use weft_control::{Control, JoinGrant, ProxyRole};
 use weft_proxy::{GatewayPorts, Proxy, ProxyConfig, Role, control::ControlEndpoint};
@@ -75,7 +76,8 @@ impl Gateway {
         map.entry(80).or_insert((self.ip, 80 + LOW_PORT_SHIFT).into());
         map
     }
-    pub(crate) async fn stop(self) {
-        self.proxy.drain(crate::run::DRAIN).await;
+    /// Open requests may end for so long.
+    pub(crate) async fn stop(self, deadline: Duration) {
+        self.proxy.drain(deadline).await;
     }
 }

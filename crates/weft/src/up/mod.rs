@@ -4,7 +4,7 @@ mod args;
 mod banner;
 mod gateway;
 
-pub(crate) use args::UpArgs;
+pub(crate) use args::{UpArgs, duration};
 
 use crate::{
     cli::Global,
@@ -22,8 +22,8 @@ use std::{
 use tokio::sync::Notify;
 use weft_control::{Control, ControlConfig};
 
-/// How long open requests may take to end after Ctrl-C.
-const DRAIN_S_MAX: u64 = 5;
+/// What stops beside the gateway has at least so long.
+const STOP_MIN: Duration = Duration::from_secs(5);
 
 /// Runs until Ctrl-C, SIGTERM or `weft down`.
 pub(crate) fn up(global: &Global, args: UpArgs) -> Result<()> {
@@ -84,6 +84,7 @@ async fn serve(state: StateDir, args: UpArgs) -> Result<()> {
         xds: xds_address,
         gateway: gateway.map(),
         version: env!("CARGO_PKG_VERSION").into(),
+        drain_ms: u64::try_from(args.drain_duration.as_millis()).unwrap_or(u64::MAX),
     })?;
     banner.finish(api_address, &token, args.demo, gateway.shop_address());
 
@@ -94,11 +95,12 @@ async fn serve(state: StateDir, args: UpArgs) -> Result<()> {
         if let Some(demo) = demo {
             demo.stop().await;
         }
-        gateway.stop().await;
+        gateway.stop(args.drain_duration).await;
         control.shutdown().await;
     };
-    if tokio::time::timeout(Duration::from_secs(DRAIN_S_MAX), end).await.is_err() {
-        eprintln!("some requests did not end within {DRAIN_S_MAX} s and were cut");
+    let longest = args.drain_duration.max(STOP_MIN);
+    if tokio::time::timeout(longest, end).await.is_err() {
+        eprintln!("some requests did not end within {longest:?} and were cut");
     }
     server.abort();
     Ok(())
@@ -131,7 +133,8 @@ pub(crate) fn down(global: &Global) -> Result<()> {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(DRAIN_S_MAX * 2), gone).await.with_context(|| {
+        let longest = Duration::from_millis(running.drain_ms).max(STOP_MIN).saturating_add(STOP_MIN);
+        tokio::time::timeout(longest, gone).await.with_context(|| {
             format!("it was told to stop but still runs\n  fix: look at what it prints, or end it with `kill {}`", running.pid)
         })?;
         crate::output::print_text(&format!("stopped (pid {}); the state stays in {}", running.pid, state.path().display()))
