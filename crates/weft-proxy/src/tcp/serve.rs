@@ -283,6 +283,10 @@ async fn copy(
 ) -> Result<(), Reject> {
     let drain = conn.worker.drain.clone();
     let mut ended = None;
+    conn.worker.metrics(|metrics| {
+        let edge = metrics.edge_of(record);
+        metrics.opened(&edge);
+    });
     // Bytes that are not understood cannot be told to finish: they get some time, and are cut.
     let stop = async {
         let drained = async {

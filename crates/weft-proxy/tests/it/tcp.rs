@@ -48,6 +48,25 @@ async fn bytes_pass_in_both_directions_and_half_closes_too() {
 }
 
 #[tokio::test]
+async fn a_connection_is_counted_when_it_begins_and_when_it_ends() {
+    let mut pair = Pair::with(greeter(b"hello").await, "STRICT", "TCP", json!({}), json!({}));
+    let mut stream = TcpStream::connect(pair.client.address).await.expect("connected");
+    let mut heard = [0; 5];
+    stream.read_exact(&mut heard).await.expect("greeted");
+    let counted = |proxy: &crate::fixture::TestProxy| {
+        let metrics = proxy.handle.as_ref().expect("runs").metrics();
+        let sum = |of: fn(&weft_telemetry::SeriesCounts) -> u64| metrics.series.iter().map(|(_, counts)| of(counts)).sum::<u64>();
+        (metrics.series.len(), sum(|c| c.opened), sum(|c| c.requests))
+    };
+    assert_eq!((counted(&pair.client), counted(&pair.server)), ((1, 1, 0), (1, 1, 0)));
+    drop(stream);
+    pair.client.record(|_| true).await;
+    pair.server.record(|_| true).await;
+    // The same series: whoever subtracts the one from the other sees what is open.
+    assert_eq!((counted(&pair.client), counted(&pair.server)), ((1, 1, 1), (1, 1, 1)));
+}
+
+#[tokio::test]
 async fn a_protocol_in_which_the_server_speaks_first_is_detected_as_such() {
     let pair = Pair::with(greeter(b"220 hello\r\n").await, "STRICT", "AUTO", json!({}), json!({}));
     assert_eq!(talk(pair.client.address, b"220 hello\r\n", b"QUIT").await.expect("alive"), b"QUIT");
