@@ -39,6 +39,15 @@ pub enum EjectionChange {
     },
 }
 
+/// Why an endpoint is ejected.
+#[derive(Debug, Clone, Copy)]
+enum EjectionReason {
+    Errors,
+    GatewayErrors,
+    LocalFailures,
+    ErrorRate,
+}
+
 /// The standing of one endpoint. Times are milliseconds since the proxy's epoch; 0 is never.
 #[derive(Debug, Default)]
 pub struct Standing {
@@ -102,6 +111,8 @@ pub struct Standings {
     version: AtomicU64,
     sweep_at_ms: AtomicU64,
     members: Mutex<Members>,
+    /// Ejections that nobody has counted yet, by reason.
+    ejections: [AtomicU32; 4],
 }
 
 impl Standings {
@@ -167,11 +178,23 @@ impl Standings {
         if !policy.too_many(errors, gateway, local) || standing.is_ejected(ms(now)) {
             return EjectionChange::None;
         }
-        self.eject(&self.lock(), policy, standing, now)
+        let reason = match () {
+            () if policy.too_many(0, gateway, 0) => EjectionReason::GatewayErrors,
+            () if policy.too_many(errors, 0, 0) => EjectionReason::Errors,
+            () => EjectionReason::LocalFailures,
+        };
+        self.eject(&self.lock(), policy, standing, reason, now)
     }
 
     /// Ejects if there is room for one more.
-    fn eject(&self, members: &Members, policy: &OutlierDetection, standing: &Standing, now: Duration) -> EjectionChange {
+    fn eject(
+        &self,
+        members: &Members,
+        policy: &OutlierDetection,
+        standing: &Standing,
+        reason: EjectionReason,
+        now: Duration,
+    ) -> EjectionChange {
         let now_ms = ms(now);
         let total = members.by_key.len();
         let out = members.by_key.values().filter(|(_, s)| s.is_ejected(now_ms)).count();
@@ -192,7 +215,14 @@ impl Standings {
             counter.store(0, Relaxed);
         }
         self.version.fetch_add(1, Relaxed);
+        self.ejections[reason as usize].fetch_add(1, Relaxed);
         EjectionChange::Ejected { until: Duration::from_millis(until) }
+    }
+
+    /// How many endpoints were ejected since the last call, by reason. Who takes them counts them.
+    pub fn take_ejections(&self) -> [(&'static str, u32); 4] {
+        let names = ["consecutive_5xx", "consecutive_gateway_errors", "consecutive_local_failures", "error_rate"];
+        std::array::from_fn(|at| (names[at], self.ejections[at].swap(0, Relaxed)))
     }
 
     /// Looks at the rates, once an interval, whoever comes first. Returns how many endpoints it ejected.
@@ -211,7 +241,7 @@ impl Standings {
         standings.sort_by_key(|(id, _)| *id);
         let counts: Vec<(u32, u32)> = standings.iter().map(|(_, s)| (s.requests.swap(0, Relaxed), s.failures.swap(0, Relaxed))).collect();
         let bad = policy.bad_rates(&counts).into_iter().filter_map(|i| standings.get(i));
-        bad.filter(|(_, s)| self.eject(&members, policy, s, now) != EjectionChange::None).count()
+        bad.filter(|(_, s)| self.eject(&members, policy, s, EjectionReason::ErrorRate, now) != EjectionChange::None).count()
     }
 
     /// The endpoint says that it is busy: left alone until then, as far as the algorithm looks at it.

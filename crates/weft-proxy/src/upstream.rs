@@ -21,6 +21,7 @@ use tokio::sync::Notify;
 use weft_balance::{Balancer, EjectionChange, EndpointId, Latency, NoEndpoint, Outcome, Pick, Slot, WorkerRequests};
 use weft_model::{Balancing, Endpoint, EndpointTls, HashPolicy, HttpVersionChoice, Protocol, UpstreamTls};
 use weft_std::clock::{self, Instant};
+use weft_telemetry::Registry;
 
 /// A cluster and everything under way towards it from this worker.
 pub(crate) struct Upstream {
@@ -36,6 +37,7 @@ pub(crate) struct Upstream {
     expanded: RefCell<Vec<Endpoint>>,
     /// Zero of the balancer's time.
     epoch: Instant,
+    registry: Registry,
 }
 
 /// An endpoint with the pool of connections to it.
@@ -48,7 +50,7 @@ pub(crate) struct Chosen {
 }
 
 impl Upstream {
-    pub(crate) fn new(entry: Arc<ClusterEntry>, epoch: Instant) -> Rc<Self> {
+    pub(crate) fn new(entry: Arc<ClusterEntry>, epoch: Instant, registry: Registry) -> Rc<Self> {
         let mut balancer = Balancer::default();
         balancer.update(entry.plan.clone());
         Rc::new(Self {
@@ -60,6 +62,7 @@ impl Upstream {
             latency: RefCell::default(),
             expanded: RefCell::default(),
             epoch,
+            registry,
         })
     }
 
@@ -291,6 +294,7 @@ impl Upstream {
         let change = self.balancer.borrow_mut().observed(id, outcome, now.saturating_duration_since(self.epoch));
         if change != EjectionChange::None {
             tracing::info!(cluster = %self.entry.borrow().cluster.name, ?change, "an endpoint failed several times in a row");
+            self.count_ejections();
         }
         change
     }
@@ -310,8 +314,18 @@ impl Upstream {
         }
     }
 
-    /// Closes what is idle for too long.
+    fn count_ejections(&self) {
+        const HELP: &str = "Endpoints that outlier detection took out, by reason.";
+        let entry = self.entry.borrow();
+        for (reason, count) in entry.plan.standings().take_ejections().into_iter().filter(|(_, count)| *count > 0) {
+            let labels = [("cluster", &*entry.cluster.name.to_string()), ("reason", reason)];
+            self.registry.counter("weft_endpoint_ejections_total", HELP, &labels).add(count.into());
+        }
+    }
+
+    /// Closes what is idle for too long, and counts the ejections for rates, which no single answer causes.
     pub(crate) fn sweep(&self, now: Instant) {
+        self.count_ejections();
         let pools: Vec<Rc<Chosen>> = self.pools.borrow().values().cloned().collect();
         pools.iter().for_each(|chosen| chosen.pool.sweep(now));
     }

@@ -80,7 +80,7 @@ pub(crate) struct Config {
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>, settings: Arc<Settings>, tasks: Spawner, drain: DrainWatch, telemetry: Telemetry) -> Rc<Self> {
         let epoch = shared.epoch;
-        let empty = Config::new(shared.snapshot(), &HashMap::default(), epoch, &settings.name);
+        let empty = Config::new(shared.snapshot(), &HashMap::default(), epoch, &settings);
         let http2 = Http2::new(&settings);
         Rc::new(Self {
             shared,
@@ -107,7 +107,7 @@ impl Worker {
         if Arc::ptr_eq(&current, &known.snapshot) {
             return known.clone();
         }
-        let next = Rc::new(Config::new(Arc::clone(&current), &known.upstreams, self.epoch, &self.settings.name));
+        let next = Rc::new(Config::new(Arc::clone(&current), &known.upstreams, self.epoch, &self.settings));
         drop(known);
         *self.config.borrow_mut() = next.clone();
         next
@@ -214,7 +214,8 @@ impl Config {
         ConnectionLimits { idle_timeout_ms: declared.idle_timeout_ms.or(Some(PROGRAM_IDLE_MS)), ..declared }
     }
 
-    fn new(snapshot: Arc<Snapshot>, known: &HashMap<ClusterName, Rc<Upstream>>, epoch: Instant, name: &str) -> Self {
+    fn new(snapshot: Arc<Snapshot>, known: &HashMap<ClusterName, Rc<Upstream>>, epoch: Instant, settings: &Settings) -> Self {
+        let name = settings.name.as_str();
         let mut upstreams = HashMap::default();
         for entry in snapshot.clusters() {
             let upstream = match known.get(&entry.cluster.name) {
@@ -222,7 +223,7 @@ impl Config {
                     upstream.update(entry);
                     upstream.clone()
                 }
-                None => Upstream::new(entry.clone(), epoch),
+                None => Upstream::new(entry.clone(), epoch, settings.registry.clone()),
             };
             upstreams.insert(entry.cluster.name.clone(), upstream);
         }

@@ -239,6 +239,11 @@ fn side_evidence(r: &RequestRecord, side: &str, lines: &mut Vec<String>) {
         let verdict = if p.allowed { "allowed" } else { "refused" };
         lines.push(format!("{side}: policy {} {verdict} ({}), {}", p.policy, p.reason, p.origin));
     }
+    if let Some(p) = &r.shadow {
+        let verdict = if p.allowed { "would have allowed" } else { "would have refused" };
+        lines.push(format!("{side}: policy {} {verdict} ({}), {}", p.policy, p.reason, p.origin));
+    }
+    lines.extend(r.audited.iter().map(|p| format!("{side}: policy {} noted it ({}), {}", p.policy, p.reason, p.origin)));
     if let Some(cause) = &r.cause {
         lines.push(format!("{side}: set by {cause}"));
     }

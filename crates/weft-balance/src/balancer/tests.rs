@@ -263,6 +263,8 @@ fn ejection_by_consecutive_errors_with_a_growing_length() {
     b.balancer.observed(id, Outcome::Status(200), b.now);
     (0..2).for_each(|_| assert_eq!(b.fail(1), EjectionChange::None));
     assert_eq!(b.fail(1), EjectionChange::Ejected { until: MS(1_000) });
+    assert_eq!(b.standings.take_ejections().map(|(_, n)| n).iter().sum::<u32>(), 1);
+    assert_eq!(b.standings.take_ejections().map(|(_, n)| n), [0; 4], "counted once");
     assert!(!b.picks(10).contains(&1));
     // A second one would be 67 % out, more than 50 %.
     b.now = MS(10);

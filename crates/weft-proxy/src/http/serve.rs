@@ -98,7 +98,7 @@ async fn inbound(
         let caller = Caller::new(conn, &authenticated, target.remote_ip(conn)).asked(asked);
         authorize(&config.snapshot, &caller, *port, Some(&head))
     };
-    let permit = decided(judgement, exchange)?;
+    let permit = decided(conn, judgement, exchange)?;
     admission(conn, config, Covered { own: Some(*port), route: None, service: None }, &parts, &target, exchange).await?;
     let inbound_port = config.snapshot.inbound.as_ref().and_then(|i| i.ports.iter().find(|p| p.port == *port));
     let (protocol, grpc) = (inbound_port.map_or(Protocol::Auto, |p| p.protocol), exchange.record.grpc);
@@ -323,7 +323,7 @@ async fn permit_to_leave(
     let asked = consult(conn, config, &authenticated, conn.port(), parts, target, body, exchange).await?;
     let head = request_head(conn, parts, target, &target.host);
     let caller = Caller::new(conn, &authenticated, target.remote_ip(conn)).asked(asked);
-    decided(authorize_at_gateway(&config.snapshot, &caller, conn.port(), Some(&head)), exchange)
+    decided(conn, authorize_at_gateway(&config.snapshot, &caller, conn.port(), Some(&head)), exchange)
 }
 
 /// Services that CUSTOM policies name come first; without such policies nothing is paid.
@@ -377,7 +377,8 @@ async fn admission(
 }
 
 /// Notes the decision; without a permit the call ends here.
-fn decided(judgement: Judgement, exchange: &mut Exchange) -> Result<Permit, Reject> {
+fn decided(conn: &Connection, judgement: Judgement, exchange: &mut Exchange) -> Result<Permit, Reject> {
+    judgement.count(&conn.worker.settings.registry);
     let Judgement { decision, permit, shadow, audited } = judgement;
     exchange.record.policy.clone_from(&decision);
     exchange.record.shadow = shadow;

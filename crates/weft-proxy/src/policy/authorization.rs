@@ -8,7 +8,7 @@ use crate::{
 use std::net::IpAddr;
 use weft_model::{Authorization, AuthorizationInput, MtlsMode, Origin, RequestHead, Verdict, audited, custom, shadow};
 use weft_pki::Peer;
-use weft_telemetry::PolicyDecision;
+use weft_telemetry::{PolicyDecision, Registry};
 
 /// Proof that authorization was asked and let the call through. Needed to send anything upstream.
 #[derive(Debug)]
@@ -74,6 +74,20 @@ pub(crate) struct Judgement {
     pub shadow: Option<PolicyDecision>,
     /// AUDIT policies that match.
     pub audited: Vec<PolicyDecision>,
+}
+
+impl Judgement {
+    /// Counts what policies that are only watched would have said, and what AUDIT policies noted.
+    pub(crate) fn count(&self, registry: &Registry) {
+        const HELP: &str = "Verdicts of policies that are only watched (dry run), and matches of AUDIT policies.";
+        let count = |policy: &str, verdict| {
+            registry.counter("weft_policy_shadow_total", HELP, &[("policy", policy), ("verdict", verdict)]).inc();
+        };
+        if let Some(would) = &self.shadow {
+            count(&would.policy, if would.allowed { "allow" } else { "deny" });
+        }
+        self.audited.iter().for_each(|noted| count(&noted.policy, "audit"));
+    }
 }
 
 /// Judges a call to `port` of the workload; `http` is `None` for opaque bytes.

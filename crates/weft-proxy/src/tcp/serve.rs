@@ -199,7 +199,9 @@ fn judge(conn: &Connection, snapshot: &Snapshot) -> Judgement {
 
 /// The same, noted in the record.
 fn permitted(conn: &Connection, snapshot: &Snapshot, record: &mut RequestRecord) -> Result<Permit, Reject> {
-    let Judgement { decision, permit, shadow, audited } = judge(conn, snapshot);
+    let judgement = judge(conn, snapshot);
+    judgement.count(&conn.worker.settings.registry);
+    let Judgement { decision, permit, shadow, audited } = judgement;
     record.policy.clone_from(&decision);
     (record.shadow, record.audited) = (shadow, audited);
     permit.ok_or_else(|| match decision {

@@ -117,3 +117,27 @@ async fn a_garbled_configuration_is_refused_and_the_last_kept() {
     assert_eq!(rejections[0].field, "hosts[0].routes[0].response_headers.set[0]");
     assert_eq!(send(pair.client.address, get("/")).await.status, 200);
 }
+
+#[tokio::test]
+async fn watched_policies_are_counted_and_refuse_nothing() {
+    let program = crate::fixture::echo_program(false).await;
+    let pair = crate::fixture::Pair::new(program);
+    let policy = |name: &str, action: &str, dry_run: bool| {
+        let rules = serde_json::json!([{ "origin": crate::fixture::origin("AuthorizationPolicy", 8) }]);
+        serde_json::json!({ "type": "Authorization", "value": { "name": name, "action": action, "dry_run": dry_run, "rules": rules, "origin": crate::fixture::origin("AuthorizationPolicy", 1) } })
+    };
+    let values = vec![
+        crate::fixture::inbound("reviews", program.port(), "STRICT"),
+        policy("default/try", "DENY", true),
+        policy("default/note", "AUDIT", false),
+    ];
+    assert!(crate::fixture::publish(&pair.server.shared, values).is_empty());
+    assert_eq!(crate::fixture::send(pair.client.address, crate::fixture::get("/")).await.status, 200);
+    let metrics = pair.server.handle.as_ref().expect("runs").counters();
+    for line in [
+        r#"weft_policy_shadow_total{policy="default/try",verdict="deny"} 1"#,
+        r#"weft_policy_shadow_total{policy="default/note",verdict="audit"} 1"#,
+    ] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+}

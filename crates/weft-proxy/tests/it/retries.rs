@@ -170,6 +170,9 @@ async fn an_endpoint_that_keeps_failing_is_left_alone() {
     let described = pair.client.handle.as_ref().expect("runs").describe().await;
     let state = described[0]["clusters"][0]["endpoints"].as_array().expect("list").iter().find(|e| !e["ejectedForMs"].is_null());
     assert_eq!(state.expect("one is ejected")["address"], sick.address.to_string());
+    let metrics = pair.client.handle.as_ref().expect("runs").counters();
+    let line = format!(r#"weft_endpoint_ejections_total{{cluster="{}",reason="consecutive_5xx"}} 1"#, crate::fixture::cluster_name(""));
+    assert!(metrics.contains(&line), "{metrics}");
 }
 
 #[tokio::test]

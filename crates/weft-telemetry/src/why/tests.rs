@@ -156,6 +156,22 @@ fn policies() {
 }
 
 #[test]
+fn policies_that_are_only_watched_are_told() {
+    let mut records = both("page-v1", "reviews-v1", 0, 200);
+    let said = |policy: &str, allowed, reason: &str| PolicyDecision {
+        policy: policy.into(),
+        allowed,
+        origin: origin("AuthorizationPolicy", policy, 3),
+        reason: reason.into(),
+    };
+    records[1].shadow = Some(said("try", false, "dry run: DENY rule matched"));
+    records[1].audited = vec![said("note", true, "AUDIT rule matched")];
+    let evidence = explain(&records).evidence.join("\n");
+    assert!(evidence.contains("policy try would have refused (dry run: DENY rule matched)"), "{evidence}");
+    assert!(evidence.contains("policy note noted it (AUDIT rule matched)"), "{evidence}");
+}
+
+#[test]
 fn a_planted_abort_names_the_object_to_remove() {
     let planted = |r: &mut RequestRecord| {
         r.status = 500;
