@@ -87,8 +87,10 @@ fn sample(name: &str, schema: &Value) -> Value {
     }
     let text = match schema["pattern"].as_str() {
         _ if name == "operator" => "In",
-        _ if name.ends_with("Subnets") || name.ends_with("Blocks") => "10.0.0.0/8",
-        _ if name == "idleTimeout" => "10s",
+        _ if name.ends_with("Subnets") || name.ends_with("Blocks") || name == "sourceSubnet" => "10.0.0.0/8",
+        _ if ["idleTimeout", "ttl", "budgetInterval", "timeout", "reportingInterval"].contains(&name) => "10s",
+        _ if name == "protocol" && schema["description"].to_string().contains("tunnel") => "CONNECT",
+        _ if name == "wellKnownCACertificates" => "System",
         Some(pattern) if pattern.contains("(h|m|s|ms)") => "10s",
         _ if schema["format"] == json!("duration") || schema["x-kubernetes-validations"].to_string().contains("duration") => "10s",
         _ => "a",
@@ -109,7 +111,7 @@ fn sample(name: &str, schema: &Value) -> Value {
 
 /// The schemas of the kinds that Weft reads: `(apiVersion, kind, schema of spec)` for every version that is served.
 fn schemas(corpus: &Path) -> Vec<(String, String, Value)> {
-    const READ: [&str; 11] = [
+    const READ: [&str; 15] = [
         "GatewayClass",
         "Gateway",
         "HTTPRoute",
@@ -121,6 +123,10 @@ fn schemas(corpus: &Path) -> Vec<(String, String, Value)> {
         "WorkloadEntry",
         "AuthorizationPolicy",
         "PeerAuthentication",
+        "RequestAuthentication",
+        "Telemetry",
+        "TLSRoute",
+        "BackendTLSPolicy",
     ];
     let mut paths = Vec::new();
     files(&corpus.join("crds"), &mut paths);

@@ -82,6 +82,7 @@ fn rule(linker: &mut Linker<'_>, document: &Document, spec: &Spanned<istio::JwtR
         keys,
         no_keys,
         locations: locations(linker, spec, &origin),
+        required: spec.presence == Some(istio::TokenPresence::Required),
         forward_token: spec.forward_original_token,
         payload_header,
         claim_headers,

@@ -39,6 +39,9 @@ pub struct JwtRule {
     pub no_keys: String,
     /// Where tokens of this rule may stand.
     pub locations: Vec<TokenLocation>,
+    /// Is a request without any token refused?
+    #[serde(skip_serializing_if = "crate::is_default")]
+    pub required: bool,
     /// Does the program get the token?
     #[serde(skip_serializing_if = "crate::is_default")]
     pub forward_token: bool,
@@ -81,6 +84,9 @@ pub enum TokenError {
     /// Longer than the limit.
     #[error("the token is longer than {TOKEN_BYTES_MAX} bytes")]
     TooLong,
+    /// None, where a rule asks for one.
+    #[error("the request has no token, and one is required")]
+    Missing,
     /// More than one, and they differ.
     #[error("the request holds more than one token")]
     Several,

@@ -45,8 +45,20 @@ object! {
         output_claim_to_headers: Vec<Spanned<ClaimToHeader>> = "outputClaimToHeaders",
         /// Longest time to fetch the keys.
         timeout: Option<Duration> = "timeout",
+        /// Must a request have a token?
+        presence: Option<TokenPresence> = "presence",
         /// Claims that are lists written with spaces, besides `scope` and `permission`.
         space_delimited_claims: Vec<String> = "spaceDelimitedClaims",
+    }
+}
+
+choice! {
+    /// May a request come without a token?
+    pub enum TokenPresence {
+        /// It may, and has no identity then.
+        Optional = "OPTIONAL",
+        /// It is refused.
+        Required = "REQUIRED",
     }
 }
 

@@ -52,7 +52,12 @@ impl TokenRules {
 
     /// The one token of the request, checked; `None` when it has none.
     fn check(&self, found: &[(&TokenLocation, &str)], now_s: u64) -> Result<Option<Checked<'_>>, Refused> {
-        let Some((_, text)) = found.first() else { return Ok(None) };
+        let Some((_, text)) = found.first() else {
+            return match self.rules.iter().find(|i| i.rule.required) {
+                Some(asking) => Err(self.refused(TokenError::Missing, Some(asking))),
+                None => Ok(None),
+            };
+        };
         // Which of two to believe is a question that an attacker would like to answer.
         if found.iter().any(|(_, other)| other != text) {
             return Err(self.refused(TokenError::Several, None));

@@ -174,3 +174,12 @@ async fn peer_and_user_are_both_asked() {
     assert_eq!(send(of(&pair.server), bearer(&token)).await.status, 403, "the token alone, in plain text");
     assert_eq!(send(of(&pair.client), bearer(&good(json!({ "groups": ["dev"] })))).await.status, 403, "another group");
 }
+
+#[tokio::test]
+async fn a_token_is_required_where_the_rule_says_so() {
+    let pair = believing(json!({ "required": true }), vec![]).await;
+    let answer = send(pair.client.address, get("/")).await;
+    assert_eq!(answer.status, 401, "{}", answer.body);
+    assert!(answer.body.contains("one is required"), "{}", answer.body);
+    assert_eq!(send(pair.client.address, bearer(&good(json!({})))).await.status, 200);
+}
