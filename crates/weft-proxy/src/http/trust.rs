@@ -1,7 +1,8 @@
 //! Trust boundaries: which headers of a request may come from whom, and whose address the client's is.
 //!
 //! What only the mesh may say (`x-weft-*`, `x-envoy-*`, `x-forwarded-*`) never comes in from outside: neither a policy nor the program
-//! sees it. Over mutual TLS the proxy at the other end has taken it out already.
+//! sees it. Over mutual TLS the peer's proxy is believed: it takes `x-weft-*` and client certificates out of what its program says, and
+//! passes on the program's own `x-envoy-*` and `x-forwarded-*`.
 
 use super::{Connection, Scope, headers};
 use http::{HeaderMap, HeaderName, HeaderValue};
