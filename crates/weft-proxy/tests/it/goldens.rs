@@ -1,7 +1,7 @@
 //! Every probe of the golden fixtures, sent through a running proxy: what the evaluators say is what the bytes do.
 //!
 //! The view is the fixture's own, with three changes: every cluster leads to an echo server (each by an address of its own, so that
-//! it can be told which one was chosen), planned faults are left out, and every rule adds its name to its answers.
+//! it can be told which one was chosen), planned faults and questions to services that decide are left out, and every rule adds its name to its answers.
 
 use crate::fixture::{Answer, Mesh, TestProxy, loopback, send, whole};
 use bytes::Bytes;
@@ -118,6 +118,7 @@ fn name_rules(table: &mut Value) {
         let name = route["name"].clone();
         let fields = route.as_object_mut().expect("an object");
         fields.remove("fault");
+        fields.remove("external_auth");
         let edits = fields.entry("response_headers").or_insert_with(|| json!({}));
         let add = edits.as_object_mut().expect("an object").entry("add").or_insert_with(|| json!([]));
         add.as_array_mut().expect("a list").push(json!([RULE, name]));
