@@ -8,9 +8,7 @@ use hickory_proto::rr::{
 
 /// A server whose answers (there may be several) are made by `answer`; over TCP it answers with the last of them.
 async fn server(answer: impl Fn(&Message, bool) -> Vec<Vec<u8>> + Send + Sync + Clone + 'static) -> Resolver {
-    let udp = UdpSocket::bind("127.0.0.1:0").await.expect("bound");
-    let address = udp.local_addr().expect("address");
-    let tcp = tokio::net::TcpListener::bind(address).await.expect("bound");
+    let (udp, tcp, address) = sockets().await;
     let of_tcp = answer.clone();
     tokio::spawn(async move {
         let mut buffer = [0; 4096];
@@ -33,6 +31,17 @@ async fn server(answer: impl Fn(&Message, bool) -> Vec<Vec<u8>> + Send + Sync + 
         }
     });
     Resolver::with_servers(vec![address])
+}
+
+/// The same port for both transports: one that is free for UDP may be taken for TCP, so that several are tried.
+async fn sockets() -> (UdpSocket, tokio::net::TcpListener, std::net::SocketAddr) {
+    loop {
+        let udp = UdpSocket::bind("127.0.0.1:0").await.expect("bound");
+        let address = udp.local_addr().expect("address");
+        if let Ok(tcp) = tokio::net::TcpListener::bind(address).await {
+            return (udp, tcp, address);
+        }
+    }
 }
 
 /// An answer to `question` with these records.
