@@ -2,7 +2,7 @@
 
 use crate::{
     ApplyResult, CommandError, CompiledMesh, DeleteOutcome, FetchFrom, JoinError, JoinGrant, JoinToken, MeshWatch, Proxies, ProxyCommand,
-    ProxyRole, ProxyStatus, RecordFilter, Registry, RegistryEntry, Telemetry, Tokens,
+    ProxyRole, ProxyStatus, RecordFilter, Registry, RegistryEntry, Taps, Telemetry, Tokens,
     catalogue::CatalogueEntry,
     drive,
     engine::Engine,
@@ -89,6 +89,8 @@ pub struct Parts {
     pub proxies: Proxies,
     /// Where reports go.
     pub telemetry: Telemetry,
+    /// Taps that run.
+    pub taps: Taps,
     /// The CA.
     pub authority: Arc<Authority>,
     /// Lifetime of workload certificates.
@@ -137,6 +139,7 @@ impl Control {
             tokens: Tokens::new(opened.store.clone()),
             proxies: Proxies::default(),
             telemetry: Telemetry::default(),
+            taps: Taps::default(),
             authority,
             leaf_ttl: config.leaf_ttl,
         };

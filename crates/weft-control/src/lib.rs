@@ -32,6 +32,7 @@ mod limits;
 mod service_routes;
 mod services;
 mod status;
+mod taps;
 mod traffic;
 
 pub mod diag;
@@ -54,6 +55,7 @@ pub use services::{
     AppliedPolicy, RouteDestination, ServiceDetail, ServiceEndpointView, ServicePortView, ServiceRoute, ServiceVersion, ServiceView,
     port_view,
 };
+pub use taps::{Tap, TapError, TapRequest, Taps};
 pub use telemetry::Telemetry;
 pub use tokens::{JoinError, JoinGrant, JoinToken, TOKEN_TTL_S_DEFAULT, TOKEN_TTL_S_MAX, Tokens};
 pub use traffic::{HealthLevel, REQUESTS_TO_JUDGE_MIN, Traffic};

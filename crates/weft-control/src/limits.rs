@@ -12,3 +12,7 @@ pub(crate) const KEY_SETS_RETRY: Duration = Duration::from_secs(2);
 pub(crate) const KEY_SETS_TIMEOUT_MAX: Duration = Duration::from_secs(10);
 /// Most key sets of a mesh.
 pub(crate) const KEY_SOURCES_MAX: usize = 64;
+/// Tapped exchanges that wait for a user to read them; beyond it they are left out.
+pub(crate) const TAPPED_WAITING_MAX: usize = 256;
+/// How long after the end of a tap the last reports may come.
+pub(crate) const TAP_GRACE: Duration = Duration::from_secs(2);

@@ -111,6 +111,8 @@ impl ProxyStatus {
 pub enum ProxyCommand {
     /// Log at this level from now on (`error` … `trace`, or a filter).
     LogLevel(String),
+    /// Show exchanges, or stop.
+    Tap(weft_proto::v1::Tap),
 }
 
 /// All proxies. A cloneable handle; the sessions write, the API reads.
@@ -163,8 +165,7 @@ impl Proxies {
         let mut inner = self.lock();
         let (_, sender) = inner.sessions.get(id).ok_or_else(|| CommandError::NotConnected(id.into()))?;
         sender.try_send(command.clone()).map_err(|_| CommandError::Busy(id.into()))?;
-        let ProxyCommand::LogLevel(level) = command;
-        if let Some(proxy) = inner.proxies.get_mut(id) {
+        if let (ProxyCommand::LogLevel(level), Some(proxy)) = (command, inner.proxies.get_mut(id)) {
             proxy.log_level = level;
         }
         Ok(())

@@ -12,7 +12,7 @@ use std::{
 };
 use tokio::{io::AsyncReadExt, net::TcpStream, sync::mpsc};
 use tonic::transport::{Channel, Endpoint};
-use weft_control::{Control, ControlConfig, JoinGrant, Presence, ProxyRole, ProxyStatus};
+use weft_control::{Control, ControlConfig, JoinGrant, Presence, ProxyRole, ProxyStatus, TapRequest};
 use weft_model::{Protocol, ResourceName, Root};
 use weft_pki::{Alpn, Authority, SvidState};
 use weft_proto::v1::{
@@ -24,7 +24,7 @@ use weft_proxy::{
     control::{self, ClientConfig, ControlEndpoint, ControlError, ControlHandle, ControlStatus, Needed, Needs, workload_port},
 };
 use weft_std::clock;
-use weft_telemetry::{EdgeAggregator, Party, Reporter, RequestRecord};
+use weft_telemetry::{EdgeAggregator, Party, Report, Reporter, RequestRecord, Tapped};
 use weft_wire::tls::ClientTls;
 
 /// Longer than anything here takes; a test that reaches it has failed.
@@ -537,4 +537,53 @@ async fn a_global_limit_holds_over_all_proxies_and_shares_hold_without_the_contr
             .await
             .is_err()
     );
+}
+
+#[tokio::test]
+async fn a_tap_reaches_the_proxy_and_its_exchanges_come_back() {
+    let (state, dir) = (tempfile::tempdir().expect("dir"), tempfile::tempdir().expect("dir"));
+    let control = control(state.path(), None).await;
+    let reviews = joined(&control, "reviews", &dir.path().join("reviews")).await;
+    let other = joined(&control, "other", &dir.path().join("other")).await;
+    for proxy in [&reviews, &other] {
+        shown(&control, &proxy.id(), "it is connected", |status| status.connected).await;
+    }
+    let wanted = TapRequest { workload: "reviews-v1".into(), filter: "response.code >= 500".into(), total: 2, seconds: 60 };
+    for (refused, why) in [
+        (TapRequest { workload: "nobody".into(), ..wanted.clone() }, "no proxy of a workload nobody"),
+        (TapRequest { filter: "response.code >=".into(), ..wanted.clone() }, "not an expression"),
+        (TapRequest { seconds: 100_000, ..wanted.clone() }, "duration must be from 1 to 600"),
+    ] {
+        let error = control.tap(&refused, "test").expect_err("refused").to_string();
+        assert!(error.contains(why), "{error}");
+    }
+    let mut tap = control.tap(&wanted, "test").expect("begins");
+    assert_eq!(tap.proxies(), [reviews.id()]);
+    let taps = &reviews.shared.taps;
+    let until = async |active: bool| {
+        let look = async {
+            while taps.active() != active {
+                tokio::time::sleep(Duration::from_millis(5)).await
+            }
+        };
+        tokio::time::timeout(LONG, look).await.expect("the proxy hears of it");
+    };
+    until(true).await;
+    assert!(!other.shared.taps.active());
+    let exchange =
+        |status| Tapped { tap: tap.id().into(), record: RequestRecord { status, ..RequestRecord::default() }, ..Tapped::default() };
+    // Who was not asked has nothing to tell.
+    let report = |status| Report { tapped: vec![exchange(status)], ..Report::default() };
+    let (foreign, first, second) = (report(500), report(501), report(502));
+    other.shared.reports.send(foreign).await.expect("open");
+    for own in [first, second] {
+        reviews.shared.reports.send(own).await.expect("open");
+    }
+    let mut seen = Vec::new();
+    while let Some(exchange) = tap.next().await {
+        seen.push(exchange.record.status);
+    }
+    assert_eq!(seen, [501, 502], "and no more than were wanted");
+    drop(tap);
+    until(false).await;
 }

@@ -14,6 +14,7 @@ mod session;
 
 mod events;
 mod page;
+mod tap;
 
 mod api;
 

@@ -1,6 +1,6 @@
 //! The routes: one line per path of `openapi/weft.json`.
 
-use crate::{ManageState, api, events, guard, page};
+use crate::{ManageState, api, events, guard, page, tap};
 use axum::{
     Router,
     extract::DefaultBodyLimit,
@@ -17,6 +17,7 @@ pub fn router(state: ManageState) -> Router {
         .route("/health", get(api::mesh::health))
         .route("/graph", get(api::mesh::graph))
         .route("/events", get(events::events))
+        .route("/tap", get(tap::tap))
         .route("/services", get(api::services::list))
         .route("/services/{namespace}/{name}", get(api::services::one))
         .route("/workloads", get(api::workloads::list))

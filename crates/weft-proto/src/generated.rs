@@ -35,7 +35,7 @@ pub mod delta_request {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct DeltaResponse {
-    #[prost(oneof = "delta_response::Message", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "delta_response::Message", tags = "1, 2, 3, 4, 5, 6")]
     pub message: ::core::option::Option<delta_response::Message>,
 }
 /// Nested message and enum types in `DeltaResponse`.
@@ -54,6 +54,8 @@ pub mod delta_response {
         /// Answer to LeaseWants.
         #[prost(message, tag = "5")]
         Leases(super::LeaseGrants),
+        #[prost(message, tag = "6")]
+        Tap(super::Tap),
     }
 }
 /// What the proxy is and what it already has.
@@ -292,6 +294,24 @@ pub struct LeaseGrant {
     /// What the proxy may take in each window while the control plane is away.
     #[prost(uint32, tag = "7")]
     pub share: u32,
+}
+/// Shows single exchanges to an operator, in the reports.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Tap {
+    #[prost(string, tag = "1")]
+    pub id: ::prost::alloc::string::String,
+    /// An expression; empty for every exchange.
+    #[prost(string, tag = "2")]
+    pub filter: ::prost::alloc::string::String,
+    /// Most in a second.
+    #[prost(uint32, tag = "3")]
+    pub per_second: u32,
+    /// Most in all.
+    #[prost(uint32, tag = "4")]
+    pub total: u32,
+    /// How long; 0 ends the tap of this id.
+    #[prost(uint64, tag = "5")]
+    pub duration_ms: u64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LogLevel {

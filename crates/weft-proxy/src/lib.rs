@@ -17,6 +17,7 @@ mod gateway;
 mod health_check;
 mod http;
 mod policy;
+mod tap;
 mod tcp;
 
 pub mod snapshot;
@@ -54,4 +55,5 @@ pub use proxy::{ProxyHandle, address_of, serve};
 pub use shared::Shared;
 pub use snapshot::{Rejection, Snapshot};
 pub use start::{Proxy, ProxyError};
+pub use tap::Taps;
 pub use telemetry::AccessLog;

@@ -120,3 +120,7 @@ pub const HEALTH_INTERVAL_MIN: Duration = Duration::from_millis(50);
 pub const HEALTH_INTERVAL_MAX: Duration = Duration::from_secs(5);
 /// How long the program may take to accept the connection of such a look.
 pub const HEALTH_TIMEOUT: Duration = Duration::from_secs(1);
+/// Tapped exchanges that wait to be reported; beyond it they are not shown.
+pub const TAPPED_KEPT_MAX: usize = 256;
+/// Tapped exchanges in one report, so that its size stays far below that of a message.
+pub const TAPPED_PER_REPORT_MAX: usize = 32;

@@ -24,6 +24,8 @@ pub struct Shared {
     pub leases: Leases,
     /// Names of endpoints outside of the mesh.
     pub names: crate::Names,
+    /// Who wants to see exchanges.
+    pub taps: crate::Taps,
     /// Cold misses go here.
     pub needs: Needs,
     /// Telemetry goes here, about once a second from each worker.
@@ -41,6 +43,7 @@ impl Shared {
             svid,
             leases: Leases::new(),
             names: crate::Names::default(),
+            taps: crate::Taps::default(),
             needs,
             reports,
         })

@@ -176,6 +176,7 @@ impl Worker {
         let seconds = u32::try_from(now.saturating_duration_since(self.epoch).as_secs()).unwrap_or(u32::MAX);
         let batches = self.telemetry.borrow_mut().flush(&self.shared.reports, seconds, &self.settings.registry);
         crate::telemetry::export(self, batches);
+        self.shared.taps.flush(&self.shared.reports, now);
         let config = self.config();
         #[allow(clippy::iter_over_hash_type, reason = "each is swept by itself")]
         for upstream in config.upstreams.values() {

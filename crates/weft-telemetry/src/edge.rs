@@ -217,6 +217,9 @@ pub struct Report {
     pub records: Vec<RequestRecord>,
     /// Records left out because of the bound.
     pub records_dropped: u64,
+    /// What taps show.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tapped: Vec<crate::Tapped>,
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod prometheus;
 mod registry;
 mod reporter;
 mod series;
+mod tap;
 mod trace;
 mod zipkin;
 
@@ -36,6 +37,7 @@ pub use record::*;
 pub use registry::*;
 pub use reporter::*;
 pub use series::*;
+pub use tap::*;
 pub use trace::*;
 pub use why::*;
 pub use zipkin::*;

@@ -65,7 +65,7 @@ impl EdgeAggregator {
         records.extend(std::mem::take(&mut self.successes));
         records.sort_by_key(|r| r.start_unix_ms);
         self.index.clear();
-        Report { edges: std::mem::take(&mut self.edges), records, records_dropped: std::mem::take(&mut self.dropped) }
+        Report { edges: std::mem::take(&mut self.edges), records, records_dropped: std::mem::take(&mut self.dropped), tapped: Vec::new() }
     }
 
     /// Nothing to report?

@@ -71,6 +71,8 @@ pub enum ClientOutput {
     Answer(Root, RootState),
     /// Log at this level from now on.
     LogLevel(String),
+    /// Show exchanges, or stop.
+    Tap(v1::Tap),
     /// Tokens came.
     Leases(Vec<v1::LeaseGrant>),
     /// End the stream; then hand in [`ClientEvent::Disconnected`].
@@ -242,6 +244,7 @@ impl ClientSession {
                 self.close(SessionError::Version { theirs: welcome.protocol, ours: PROTOCOL });
             }
             Some(Message::Update(update)) => self.update(update),
+            Some(Message::Tap(tap)) => self.outputs.push_back(ClientOutput::Tap(tap)),
             Some(Message::LogLevel(wanted)) => self.outputs.push_back(ClientOutput::LogLevel(wanted.level)),
             Some(Message::Leases(leases)) => self.outputs.push_back(ClientOutput::Leases(leases.grants)),
             // An unknown message is one of a newer control plane: to hear it is all that can be done.

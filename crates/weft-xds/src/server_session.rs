@@ -37,6 +37,8 @@ pub enum ServerEvent {
     Projected(Arc<Projected>),
     /// Somebody wants its log at another level.
     LogLevel(String),
+    /// Somebody wants to see its exchanges, or no more.
+    Tap(v1::Tap),
     /// Tokens for the proxy.
     Leases(Vec<v1::LeaseGrant>),
 }
@@ -180,6 +182,7 @@ impl ServerSession {
                 self.offered = Some(projected);
                 self.flush(now);
             }
+            ServerEvent::Tap(tap) => self.send(now, delta_response::Message::Tap(tap)),
             ServerEvent::LogLevel(level) => self.send(now, delta_response::Message::LogLevel(v1::LogLevel { level })),
             ServerEvent::Leases(grants) => self.send(now, delta_response::Message::Leases(v1::LeaseGrants { grants })),
         }

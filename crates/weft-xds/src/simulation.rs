@@ -192,7 +192,7 @@ impl World {
                     self.answers.insert(root, state);
                 }
                 ClientOutput::Close(error) => unreachable!("the client gave up: {error}"),
-                ClientOutput::LogLevel(_) | ClientOutput::Leases(_) => {}
+                ClientOutput::LogLevel(_) | ClientOutput::Tap(_) | ClientOutput::Leases(_) => {}
             }
         }
     }

@@ -68,6 +68,8 @@ enum Command {
     Top(commands::top::TopArgs),
     /// Why a request ended as it did: hop, route, policy, endpoint, timer, and the likely fix.
     Why(commands::why::WhyArgs),
+    /// Single requests of a workload while they happen, with their headers; secrets are taken out.
+    Tap(commands::tap::TapArgs),
     /// Which rules a request meets, in order of precedence, and which one it takes. Or what a code (WEFT-1203) means.
     Explain(commands::explain::ExplainArgs),
     /// Check the mesh, one line per check.
@@ -94,6 +96,7 @@ pub(crate) fn dispatch(cli: Cli) -> Result<ExitCode> {
         Command::Status => ok(block_on(commands::status::status(&global))),
         Command::Top(args) => ok(block_on(commands::top::top(&global, args))),
         Command::Why(args) => ok(block_on(commands::why::why(&global, args))),
+        Command::Tap(args) => ok(block_on(commands::tap::tap(&global, args))),
         Command::Explain(args) => ok(block_on(commands::explain::explain(&global, args))),
         Command::Check => block_on(commands::check::check(&global)),
         Command::Proxy(args) => ok(block_on(commands::proxy::proxy(&global, args))),

@@ -87,7 +87,43 @@ impl Client {
         serde_json::from_slice(&body).with_context(|| format!("/api/v1/{path} answered in a form that this version does not know"))
     }
 
+    /// Follows server-sent events to their end: `each` gets the kind and the data of every one.
+    pub(crate) async fn events(&self, path: &str, mut each: impl FnMut(&str, serde_json::Value) -> Result<()>) -> Result<()> {
+        let (mut response, _driver) = self.send(Method::GET, path, Bytes::new()).await?;
+        if !response.status().is_success() {
+            let status = response.status();
+            let body = response.into_body().collect().await?.to_bytes();
+            return match serde_json::from_slice::<ApiError>(&body) {
+                Ok(error) => Err(error.into()),
+                Err(_) => bail!("http://{}/api/v1/{path} answered {status}", self.address),
+            };
+        }
+        let (mut held, mut kind) = (Vec::new(), String::new());
+        while let Some(frame) = response.body_mut().frame().await {
+            let Ok(data) = frame.context("the stream of events broke")?.into_data() else { continue };
+            held.extend_from_slice(&data);
+            while let Some(end) = held.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = held.drain(..=end).collect();
+                let line = String::from_utf8_lossy(&line);
+                match line.trim_end().split_once(':') {
+                    Some(("event", of)) => of.trim().clone_into(&mut kind),
+                    Some(("data", text)) => each(&kind, serde_json::from_str(text).context("an event is not JSON")?)?,
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn exchange(&self, method: Method, path: &str, body: Bytes) -> Result<(http::StatusCode, Bytes)> {
+        let (response, driver) = self.send(method, path, body).await?;
+        let status = response.status();
+        let body = response.into_body().collect().await?.to_bytes();
+        driver.abort();
+        Ok((status, body))
+    }
+
+    async fn send(&self, method: Method, path: &str, body: Bytes) -> Result<(http::Response<hyper::body::Incoming>, Driver)> {
         let stream = tokio::net::TcpStream::connect(self.address)
             .await
             .with_context(|| format!("no mesh answers at http://{}\n  fix: start one with `weft up`", self.address))?;
@@ -101,13 +137,12 @@ impl Client {
             .header("authorization", format!("Bearer {}", self.token))
             .header("content-type", if is_json { "application/json" } else { "application/yaml" })
             .body(Full::new(body))?;
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = response.into_body().collect().await?.to_bytes();
-        driver.abort();
-        Ok((status, body))
+        Ok((sender.send_request(request).await?, driver))
     }
 }
+
+/// What moves the bytes of a connection.
+type Driver = tokio::task::JoinHandle<hyper::Result<()>>;
 
 /// Runs a command's future on a small runtime of its own.
 pub(crate) fn block_on<T>(future: impl Future<Output = Result<T>>) -> Result<T> {

@@ -26,6 +26,7 @@ impl telemetry_server::Telemetry for Telemetry {
             if foreign > 0 {
                 tracing::warn!(identity = %peer.id, foreign, "a proxy reported for others: left out");
             }
+            self.shared.parts.taps.report(std::mem::take(&mut report.tapped), &peer.id);
             self.shared.parts.telemetry.report(report, clock::unix_ms());
             taken += 1;
         }

@@ -113,6 +113,7 @@ impl Session {
             Wake::Request(request) => self.machine.input(now, ServerEvent::Request(request)),
             // The earlier of the two: the wait for the workload's own generation ends with it.
             Wake::Mesh => self.push_at = self.push_at.into_iter().chain([now + limits::DEBOUNCE]).min(),
+            Wake::Command(ProxyCommand::Tap(tap)) => self.machine.input(now, ServerEvent::Tap(tap)),
             Wake::Command(ProxyCommand::LogLevel(level)) => self.machine.input(now, ServerEvent::LogLevel(level)),
             Wake::Time => {
                 self.machine.timeout(now);

@@ -79,3 +79,20 @@ async fn a_page_of_another_port_changes_nothing() {
     assert!(!api.stopped.load(std::sync::atomic::Ordering::SeqCst));
     api.control.shutdown().await;
 }
+
+#[tokio::test]
+async fn a_tap_that_cannot_be_is_refused_in_words() {
+    let api = Api::start().await;
+    for (query, status, said) in [
+        ("", StatusCode::BAD_REQUEST, "workload"),
+        ("?workload=a&filter=response.code%20%3E%3D", StatusCode::BAD_REQUEST, "not an expression"),
+        ("?workload=a&duration=100000", StatusCode::BAD_REQUEST, "duration must be from 1 to 600"),
+        ("?workload=a", StatusCode::NOT_FOUND, "workload a"),
+    ] {
+        let answer = api.get(&format!("/tap{query}")).await;
+        assert_eq!(answer.status, status, "{query}");
+        let message = answer.json()["message"].as_str().unwrap_or_default().to_owned();
+        assert!(message.contains(said), "{query}: {message}");
+    }
+    api.control.shutdown().await;
+}

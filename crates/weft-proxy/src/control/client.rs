@@ -23,7 +23,7 @@ use weft_std::{
     Backoff, Tasks,
     clock::{self, Instant},
 };
-use weft_telemetry::Report;
+use weft_telemetry::{Report, TapOrder};
 use weft_xds::{ClientEvent, ClientOutput, ClientSession, Refusal, Registration};
 
 const RETRY: Backoff = Backoff::new(limits::RETRY_BASE, limits::RETRY_MAX);
@@ -440,6 +440,7 @@ impl Client {
                     self.tell_status(|_| {});
                 }
                 ClientOutput::Answer(root, state) => self.answer(&root, &state),
+                ClientOutput::Tap(tap) => self.tap(tap),
                 ClientOutput::LogLevel(level) => self.set_log_level(&level),
                 ClientOutput::Leases(grants) => self.shared.leases.granted(grants),
                 ClientOutput::Close(error) => self.disconnected(now, error.to_string()),
@@ -451,6 +452,19 @@ impl Client {
         let set = self.config.set_log_level.as_ref().map(|set| (set.0)(level));
         if let Err(reason) = set.unwrap_or_else(|| Err("it cannot be changed in this process".into())) {
             tracing::warn!(level, reason, "the log level that the control plane asked for was not set");
+        }
+    }
+
+    fn tap(&self, tap: v1::Tap) {
+        let v1::Tap { id, filter, per_second, total, duration_ms } = tap;
+        let read = TapOrder::read_filter(&filter);
+        let ordered = read.and_then(|filter| {
+            let order = TapOrder { id: id.clone(), filter, per_second, total, duration_ms };
+            self.shared.taps.order(order, clock::now())
+        });
+        match ordered {
+            Ok(()) => tracing::info!(id, filter, duration_ms, "the control plane taps this proxy"),
+            Err(reason) => tracing::warn!(id, reason, "a tap that the control plane asked for was refused"),
         }
     }
 

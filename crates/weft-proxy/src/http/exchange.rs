@@ -27,6 +27,8 @@ use weft_std::clock::{self, Instant};
 use weft_telemetry::{Attempt, Edge, Extras, ProtocolKind, Reporter, RequestRecord, ResponseFlag, TlsRecord, TraceContext, details};
 use weft_wire::http1::OnUpgrade;
 
+mod tap;
+
 /// The record under way. Dropping it unfinished means that the caller left.
 pub(crate) struct Exchange {
     /// What is counted. The rest of the record is in `facts` and goes in only if somebody will read it.
@@ -53,6 +55,8 @@ pub(crate) struct Exchange {
     pub routed_by: Option<Box<http::HeaderMap>>,
     /// Both sides of an accepted upgrade, until the tunnel between them starts.
     pub tunnel: Option<(OnUpgrade, OnUpgrade)>,
+    /// Both heads, while somebody taps.
+    tap: Option<Box<tap::Heads>>,
 }
 
 /// What is known of an exchange in the form in which it is at hand, so that most exchanges never write it out.
@@ -196,6 +200,7 @@ impl Exchange {
         if !plan.response_headers.is_empty() {
             self.facts.captured.get_or_insert_default().response = capture(&plan.response_headers, headers);
         }
+        self.tap_response(headers);
     }
 
     /// The same of its trailers; also reads the gRPC status.
@@ -217,6 +222,7 @@ impl Exchange {
         let reporter = if inbound { Reporter::Destination } else { Reporter::Source };
         let Begun { context, parent } = trace::begin(headers, &config.plan, reporter, &id, &worker);
         let captured = (!config.plan.request_headers.is_empty()).then(|| Box::new(Captured::of(headers, &config.plan)));
+        let tap = tap::begin(&worker, headers);
         let record = RequestRecord {
             reporter,
             start_unix_ms: clock::unix_ms(),
@@ -263,6 +269,7 @@ impl Exchange {
             answer_headers: Vec::new(),
             routed_by: None,
             tunnel: None,
+            tap,
         })
     }
 
@@ -345,6 +352,7 @@ impl Exchange {
         if let Some(places) = self.places.take() {
             places.end(&self.record, self.answered.unwrap_or_else(|| self.started.elapsed()));
         }
+        self.show(&edge);
         let facts = &mut self.facts;
         let (config, sampled) = (facts.config.clone(), facts.context.sampled);
         self.worker.finish(&config.plan, &edge, &mut self.record, sampled, |record| {

@@ -495,6 +495,7 @@ fn finish(conn: &Rc<Connection>, outcome: Result<Reply, Reject>, mut exchange: B
         }
         Ok(Reply::Upgraded(response)) => {
             exchange.record.status = response.status().as_u16();
+            exchange.capture_response(response.headers());
             let (parts, ()) = response.into_parts();
             super::tunnel::start(&conn.worker.clone(), exchange);
             return Response::from_parts(parts, ResponseBody::local(Bytes::new(), None));

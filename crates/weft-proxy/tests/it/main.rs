@@ -32,6 +32,7 @@ mod request_authentication;
 mod retries;
 mod routing;
 mod side;
+mod tap;
 mod tcp;
 mod telemetry;
 

@@ -9,6 +9,7 @@ pub(crate) mod files;
 pub(crate) mod get;
 pub(crate) mod proxy;
 pub(crate) mod status;
+pub(crate) mod tap;
 pub(crate) mod top;
 pub(crate) mod value;
 pub(crate) mod why;
