@@ -55,6 +55,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/tap": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Server-sent events: single HTTP exchanges of a workload while they happen, with secrets taken out and without bodies
+         * @description First `begin` with the ids of the proxies, then `exchange` with a record and the headers of request and response. The stream ends with the tap, and the tap with the stream. Every tap is written to the control plane's log.
+         */
+        get: operations["getTap"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/services": {
         parameters: {
             query?: never;
@@ -1303,6 +1323,36 @@ export interface operations {
     getEvents: {
         parameters: {
             query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A stream. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            default: components["responses"]["Error"];
+        };
+    };
+    getTap: {
+        parameters: {
+            query: {
+                /** @description Name of a workload, or id of one of its instances. */
+                workload: string;
+                /** @description An expression as for access logs; only exchanges of which it is true. It sees no secret either. */
+                filter?: string;
+                /** @description Most exchanges. */
+                max?: number;
+                /** @description How long, in seconds. */
+                duration?: number;
+            };
             header?: never;
             path?: never;
             cookie?: never;

@@ -55,6 +55,12 @@ fn the_tour_of_the_readme_works() {
     let explain = mesh.cli_ok(&["explain", "-n", "shop", "-H", "end-user: jason", "http://reviews:8080/reviews/1"]);
     assert!(explain.contains("jason") && explain.contains("taken"), "{explain}");
 
+    // Single requests while they happen, without their secrets.
+    let tapped = mesh.cli_ok(&["tap", "gateway", "--max", "2", "--duration", "30", "--filter", "response.code < 400"]);
+    assert_eq!(tapped.matches("shop.example.com").count() / 2, 2, "two exchanges, each with its line and its host: {tapped}");
+    let refused = mesh.cli(&["tap", "gateway", "--filter", "response.code =="]);
+    assert!(!refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("not an expression"));
+
     // `weft down` ends it and leaves the state; `up` resumes it.
     mesh.cli_ok(&["down"]);
     assert!(mesh.up_process().wait().success());
