@@ -55,7 +55,7 @@ async fn a_connection_is_counted_when_it_begins_and_when_it_ends() {
     stream.read_exact(&mut heard).await.expect("greeted");
     let counted = |proxy: &crate::fixture::TestProxy| {
         let metrics = proxy.handle.as_ref().expect("runs").metrics();
-        let sum = |of: fn(&weft_telemetry::SeriesCounts) -> u64| metrics.series.iter().map(|(_, counts)| of(counts)).sum::<u64>();
+        let sum = |of: fn(&weft_telemetry::SeriesCounts) -> u64| metrics.series.values().map(of).sum::<u64>();
         (metrics.series.len(), sum(|c| c.opened), sum(|c| c.requests))
     };
     assert_eq!((counted(&pair.client), counted(&pair.server)), ((1, 1, 0), (1, 1, 0)));
