@@ -2,4 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| weft_wire::http2::fuzz::fuzz_hpack(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| weft_wire::http2::fuzz_hpack(data));
