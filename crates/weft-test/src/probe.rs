@@ -126,6 +126,14 @@ fn inbound(running: &Running, who: &str, what: &str) -> String {
     let host = headers.get("host").and_then(|v| v.to_str().ok()).unwrap_or("localhost").to_owned();
     let name = host_of(&host);
     let token = headers.get("claims").and_then(|v| v.to_str().ok()).map(token);
+    // Who must have a token and has none is refused before any policy is asked.
+    let required = projection.view.values.values().find_map(|v| match v.value.as_ref() {
+        ModelValue::RequestAuthentication(policy) => policy.rules.iter().find(|r| r.required).map(|rule| (policy, rule)),
+        _ => None,
+    });
+    if let (Some((policy, rule)), None, true) = (required, &token, method != "tcp") {
+        return format!("401 no token for {} {}", policy.name, place(&rule.origin));
+    }
     let head = RequestHead {
         method,
         scheme: "http",
