@@ -96,9 +96,13 @@ const EMPTY_LINES_BYTES_MAX: usize = 64;
 fn http1(bytes: &[u8]) -> Option<FirstBytes> {
     const METHODS: [&[u8]; 9] = [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"CONNECT", b"OPTIONS", b"TRACE", b"PATCH"];
     let word = bytes.iter().take_while(|byte| is_token(**byte)).count();
+    // However the bytes come, in pieces or at once: no method is that long.
+    if word > 32 {
+        return Some(FirstBytes::Other);
+    }
     let (method, rest) = bytes.split_at(word);
     match rest {
-        [] if word <= 32 => return None,
+        [] => return None,
         [b' '] => return None,
         [b' ', b'/' | b'*', ..] if METHODS.contains(&method) => return Some(FirstBytes::Http1),
         [b' ', b'h' | b'H', ..] if METHODS.contains(&method) && rest.len() >= 5 && rest[1..5].eq_ignore_ascii_case(b"http") => {
@@ -182,6 +186,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_and_the_whole_are_told_alike() {
+        for bytes in [format!("{} /", "x".repeat(33)), "GET / HTTP/1.1\r\n".into(), format!("-PR{}I  T/", "3".repeat(36))] {
+            fuzz_sniff(bytes.as_bytes());
+        }
+    }
     use std::time::Duration;
     use tokio::io::AsyncWriteExt;
     use weft_std::clock;
