@@ -80,9 +80,9 @@ fn classify(bytes: &[u8]) -> Option<FirstBytes> {
         _ if H2_PREFACE.starts_with(bytes) => None,
         // Empty lines before a request line: whoever serves HTTP decides what to make of them, and no policy of HTTP is walked around.
         [b'\r' | b'\n', ..] => match bytes.iter().position(|b| !matches!(b, b'\r' | b'\n')) {
-            Some(begin) => http1(&bytes[begin..]),
+            Some(begin) if begin <= EMPTY_LINES_BYTES_MAX => http1(&bytes[begin..]),
             None if bytes.len() <= EMPTY_LINES_BYTES_MAX => None,
-            None => Some(FirstBytes::Other),
+            Some(_) | None => Some(FirstBytes::Other),
         },
         _ => http1(bytes),
     }
@@ -189,7 +189,9 @@ mod tests {
 
     #[test]
     fn pieces_and_the_whole_are_told_alike() {
-        for bytes in [format!("{} /", "x".repeat(33)), "GET / HTTP/1.1\r\n".into(), format!("-PR{}I  T/", "3".repeat(36))] {
+        for bytes in
+            [format!("{} /", "x".repeat(33)), "GET / HTTP/1.1\r\n".into(), format!("-PR{}I  T/", "3".repeat(36)), "\n".repeat(200) + "GE"]
+        {
             fuzz_sniff(bytes.as_bytes());
         }
     }
